@@ -1,0 +1,1 @@
+"""What are the things? Records, readers, analysis, the forward index, configuration, versions."""

@@ -1,0 +1,226 @@
+"""Analysis: how a text becomes words, and a word becomes a term; the same for everything.
+
+A text is segmented once into surface forms (what word embeddings see). A table over the
+vocabulary then gives each surface form its term (what lexical fields and BM25 see): its synonym
+group or Snowball stem, or nothing where it is a stop word.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import Stemmer
+
+from rankwell.data.config import AnalysisConfig
+from rankwell.data.errors import ConfigError, nearest
+
+ANALYSIS_VERSION = 1
+
+# The function words that carry next to no meaning in English search, as Lucene's default has them.
+ENGLISH_STOP_WORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with".split()
+)
+
+MAX_WORD_LENGTH = 255
+
+
+def _ranges(accept: frozenset[str]) -> str:
+    """Returns the characters of some Unicode categories as ranges for a regular expression."""
+    ranges, start = [], None
+    for code in range(0x20000):
+        if unicodedata.category(chr(code)) in accept:
+            start = code if start is None else start
+        elif start is not None:
+            ranges.append(f"{chr(start)}-{chr(code - 1)}")
+            start = None
+    return "".join(ranges)
+
+
+# Python's \w leaves combining marks out, which would cut words of Hindi, Thai or vocalised Arabic.
+# They stand in a class of their own: a class without \w compiles to a bitmap, twice as fast.
+_MARKS = _ranges(frozenset({"Mn", "Mc"}))
+_WORD = re.compile(rf"\w+(?:[{_MARKS}]+\w*|'\w+)*")
+# Scripts without spaces between words: each character is a word, as UAX #29 has it.
+_IDEOGRAPH = re.compile(
+    "[\u2e80-\u2fdf\u3005-\u3007\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+
+
+def normalise(text: str) -> str:
+    """Returns text in Unicode NFKC form, case-folded, with one kind of apostrophe.
+
+    >>> normalise("Ｓtraße L’Été")
+    "strasse l'été"
+    """
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+
+
+def words(text: str) -> list[str]:
+    """Returns the surface forms of a text, in order.
+
+    >>> words("Newton's laws of motion, snake_case & 東京")
+    ["newton's", 'laws', 'of', 'motion', 'snake', 'case', '東', '京']
+    """
+    text = normalise(text).replace("_", " ")
+    if not text.isascii() and _IDEOGRAPH.search(text):
+        text = _IDEOGRAPH.sub(r" \g<0> ", text)
+    found = _WORD.findall(text)
+    if max(map(len, found), default=0) > MAX_WORD_LENGTH:
+        return [word[:MAX_WORD_LENGTH] for word in found]
+    return found
+
+
+def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yields each surface form with its place in the original text, for highlights.
+
+    Characters are normalised one by one, so that places hold; a word whose form depends on
+    normalising it with its neighbours may be missed.
+    """
+    pieces: list[str] = []
+    origins: list[int] = []
+    if text.isascii():
+        folded = text.lower().replace("_", " ")
+        for match in _WORD.finditer(folded):
+            yield match.group()[:MAX_WORD_LENGTH], match.start(), match.end()
+        return
+    for place, character in enumerate(text):
+        form = normalise(character).replace("_", " ")
+        if _IDEOGRAPH.fullmatch(form):
+            form = f" {form} "
+        pieces.append(form)
+        origins.extend([place] * len(form))
+    for match in _WORD.finditer("".join(pieces)):
+        yield match.group()[:MAX_WORD_LENGTH], origins[match.start()], origins[match.end() - 1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysedQuery:
+    """A query after analysis.
+
+    Attributes:
+        text: the query as it was asked.
+        surfaces: its words in order, stop words included.
+        terms: its distinct terms, in order of first occurrence.
+        counts: how often each term occurs in the query.
+        sequence: the terms in order, as places in `terms`; stop words are left out.
+    """
+
+    text: str
+    surfaces: tuple[str, ...]
+    terms: tuple[str, ...]
+    counts: tuple[int, ...]
+    sequence: tuple[int, ...]
+
+
+class Analyzer:
+    """Turns texts into words and words into terms, for one configuration."""
+
+    def __init__(self, config: AnalysisConfig, folder: Path = Path()) -> None:
+        """Loads the stemmer, the stop words and the synonyms.
+
+        Args:
+            config: the [analysis] section.
+            folder: where relative file names of the configuration start.
+
+        Raises:
+            ConfigError: the language is not one of Snowball's, or a file cannot be used.
+        """
+        languages = Stemmer.algorithms()
+        if config.language != "none" and config.language not in languages:
+            raise ConfigError(
+                f"[analysis] language is '{config.language}', which Snowball does not have; "
+                f"{nearest(config.language, [*languages, 'none'])}"
+            )
+        self._stemmer = None if config.language == "none" else Stemmer.Stemmer(config.language)
+        self._stop_words = _load_stop_words(config, folder)
+        self._groups = self._load_synonyms(config, folder)
+        self.fingerprint = self._fingerprint(config)
+
+    def terms(self, surfaces: Sequence[str]) -> list[str | None]:
+        """Returns the term of each surface form, or None where it is a stop word."""
+        stems = self._stems(surfaces)
+        return [
+            None if surface in self._stop_words else self._groups.get(stem, stem)
+            for surface, stem in zip(surfaces, stems, strict=True)
+        ]
+
+    def query(self, text: str) -> AnalysedQuery:
+        """Analyses a query; one of stop words alone has words but no terms."""
+        surfaces = words(text)
+        counts = Counter(term for term in self.terms(surfaces) if term is not None)
+        places = {term: place for place, term in enumerate(counts)}
+        sequence = [places[term] for term in self.terms(surfaces) if term is not None]
+        return AnalysedQuery(
+            text, tuple(surfaces), tuple(counts), tuple(counts.values()), tuple(sequence)
+        )
+
+    def _stems(self, surfaces: Sequence[str]) -> list[str]:
+        if self._stemmer is None:
+            return list(surfaces)
+        # A stem can be empty for a word of suffixes alone; the word itself is the better term.
+        return [
+            stem or word
+            for stem, word in zip(self._stemmer.stemWords(list(surfaces)), surfaces, strict=True)
+        ]
+
+    def _load_synonyms(self, config: AnalysisConfig, folder: Path) -> dict[str, str]:
+        """Reads lines `car, automobile, motorcar`: words that count as one term."""
+        groups: dict[str, str] = {}
+        if not config.synonyms:
+            return groups
+        path = folder / config.synonyms
+        for number, line in enumerate(_read_lines(path, "[analysis] synonyms"), start=1):
+            line = line.split("#")[0].strip()
+            if not line:
+                continue
+            members = [words(part) for part in line.split(",")]
+            if len(members) < 2 or any(len(member) != 1 for member in members):
+                raise ConfigError(
+                    f"{path}, line {number}: expected single words with commas between them, "
+                    f"such as 'car, automobile', found '{line}'"
+                )
+            stems = self._stems([member[0] for member in members])
+            canonical = groups.get(stems[0], stems[0])
+            for stem in stems:
+                if groups.get(stem, canonical) != canonical:
+                    raise ConfigError(
+                        f"{path}, line {number}: '{stem}' is in two groups; join the two lines"
+                    )
+                groups[stem] = canonical
+        return groups
+
+    def _fingerprint(self, config: AnalysisConfig) -> str:
+        parts = [
+            str(ANALYSIS_VERSION),
+            unicodedata.unidata_version,
+            config.language,
+            *sorted(self._stop_words),
+            *(f"{stem}={group}" for stem, group in sorted(self._groups.items())),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _read_lines(path: Path, setting: str) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(f"{setting} names {path}, which does not exist") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{setting} names {path}, which is not UTF-8 text") from None
+
+
+def _load_stop_words(config: AnalysisConfig, folder: Path) -> frozenset[str]:
+    if config.stop_words == "none":
+        return frozenset()
+    if config.stop_words == "auto":
+        return ENGLISH_STOP_WORDS if config.language in ("english", "porter") else frozenset()
+    lines = _read_lines(folder / config.stop_words, "[analysis] stop_words")
+    return frozenset(word for line in lines for word in words(line.split("#")[0]))

@@ -1,0 +1,77 @@
+"""The error tree: what can go wrong, and which exit code and HTTP status each kind has.
+
+    RankwellError
+    ├── InputError              exit 2, HTTP 400   the caller's input or configuration
+    │   ├── ConfigError                            a key or value of rankwell.toml
+    │   ├── RejectedRecords                        more unreadable records than max_rejected allows
+    │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
+    │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
+    └── Unavailable             exit 4, HTTP 503   something needed is not there
+        └── MissingPackage                         an optional package; the message has the install line
+
+Anything else that escapes is a bug of ours: exit 1, HTTP 500.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RankwellError(Exception):
+    """The root of all errors that rankwell raises on purpose; its text is one sentence for people."""
+
+    exit_code = 1
+    http_status = 500
+
+
+class InputError(RankwellError):
+    """What the caller gave cannot be used; the message says what was found and what to do."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class ConfigError(InputError):
+    """A key or value of the configuration is wrong."""
+
+
+class RejectedRecords(InputError):
+    """More records were unreadable than `max_rejected` allows; nothing was published."""
+
+
+class DamagedVersion(InputError):
+    """A version folder does not match its manifest."""
+
+    http_status = 503
+
+
+class NotFound(InputError):
+    """The document, word or version asked for does not exist."""
+
+    http_status = 404
+
+
+class Unavailable(RankwellError):
+    """Something that is needed cannot be reached now."""
+
+    exit_code = 4
+    http_status = 503
+
+
+class MissingPackage(Unavailable):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; install it with: pip install 'rankwell[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns a hint that names the known name nearest to a misspelt one, or all known names.
+
+    >>> nearest("lexcial", ["lexical", "dense"])
+    "did you mean 'lexical'?"
+    >>> nearest("x", ["lexical", "dense"])
+    'known are dense, lexical'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"

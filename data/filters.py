@@ -1,0 +1,126 @@
+"""Filters: a JSON condition on metadata fields, evaluated once into a bitmap of rows.
+
+    {"category": "Physics"}                          equal (a list field: contains)
+    {"category": {"any": ["Physics", "Chemistry"]}}  one of
+    {"year": {"gte": 1990, "lt": 2000}}              a range: gte, gt, lte, lt
+    {"author": {"exists": true}}                     has a value
+    {"not": {"category": "Physics"}}                 the contrary of a filter
+
+All conditions of one filter must hold.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import InputError, nearest
+
+_RANGES = {
+    "gte": pc.greater_equal,
+    "gt": pc.greater,
+    "lte": pc.less_equal,
+    "lt": pc.less,
+}
+
+
+def matching_rows(filter_: Mapping[str, Any], documents: DocumentStore) -> NDArray[np.bool_]:
+    """Returns which rows a filter accepts.
+
+    Args:
+        filter_: the condition, as the module's text describes it.
+        documents: the documents of a version.
+
+    Returns:
+        bool [N].
+
+    Raises:
+        InputError: a field is unknown, an operator is unknown, or a value has the wrong type.
+    """
+    if not isinstance(filter_, Mapping):
+        raise InputError(f"a filter is a JSON object such as {{\"field\": \"value\"}}, found {filter_!r}")
+    mask_N = np.ones(len(documents), bool)
+    for name, condition in filter_.items():
+        if name == "not":
+            mask_N &= ~matching_rows(condition, documents)
+        elif name not in documents.field_types:
+            hint = nearest(name, documents.field_types) if documents.field_types else (
+                "these documents have no fields"
+            )
+            raise InputError(f"the filter names the field '{name}', which does not exist; {hint}")
+        else:
+            mask_N &= _condition(name, condition, documents)
+    return mask_N
+
+
+def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[np.bool_]:
+    column, kind = documents.field(name), documents.field_types[name]
+    if not isinstance(condition, Mapping):
+        return _one_of(name, [condition], column, kind)
+    if not condition:
+        raise InputError(f"the filter's condition on '{name}' is empty; {nearest('', _OPERATORS)}")
+    mask_N = np.ones(len(documents), bool)
+    for operator, operand in condition.items():
+        if operator == "any":
+            if not isinstance(operand, list):
+                raise InputError(f"'any' of the filter on '{name}' takes a list, found {operand!r}")
+            mask_N &= _one_of(name, operand, column, kind)
+        elif operator == "exists":
+            if not isinstance(operand, bool):
+                raise InputError(f"'exists' of the filter on '{name}' is true or false, found {operand!r}")
+            mask_N &= _bits(column.is_valid() if operand else column.is_null())
+        elif operator in _RANGES:
+            if pa.types.is_list(kind) or pa.types.is_boolean(kind):
+                raise InputError(f"the field '{name}' has no order, so '{operator}' does not apply")
+            mask_N &= _bits(_RANGES[operator](column, _scalar(name, operand, kind)))
+        else:
+            raise InputError(
+                f"unknown operator '{operator}' in the filter on '{name}'; "
+                f"{nearest(operator, _OPERATORS)}"
+            )
+    return mask_N
+
+
+_OPERATORS = ("any", "exists", *_RANGES)
+
+
+def _one_of(
+    name: str, values: list[Any], column: pa.ChunkedArray, kind: pa.DataType
+) -> NDArray[np.bool_]:
+    if pa.types.is_list(kind):
+        lists = column.combine_chunks()
+        wanted = pa.array([_scalar(name, v, kind.value_type) for v in values], kind.value_type)
+        hits = pc.is_in(pc.list_flatten(lists), value_set=wanted)
+        mask_N = np.zeros(len(column), bool)
+        mask_N[pc.list_parent_indices(lists).filter(hits).to_numpy()] = True
+        return mask_N
+    scalars = [_scalar(name, value, kind) for value in values]
+    if any(scalar.type != kind for scalar in scalars):  # fractions asked of whole numbers
+        column, kind = column.cast(pa.float64()), pa.float64()
+    wanted = pa.array([scalar.as_py() for scalar in scalars], kind)
+    return _bits(pc.is_in(column, value_set=wanted))
+
+
+def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
+    """Returns a filter's value as the field's type."""
+    fits = (
+        isinstance(value, str)
+        if pa.types.is_string(kind)
+        else isinstance(value, bool)
+        if pa.types.is_boolean(kind)
+        else isinstance(value, int | float) and not isinstance(value, bool)
+    )
+    if not fits:
+        raise InputError(f"the field '{name}' holds values of type {kind}, the filter has {value!r}")
+    if pa.types.is_integer(kind) and isinstance(value, float):
+        return pa.scalar(value, pa.float64())
+    return pa.scalar(value, kind)
+
+
+def _bits(mask: pa.ChunkedArray) -> NDArray[np.bool_]:
+    bits: NDArray[np.bool_] = mask.fill_null(False).to_numpy().astype(bool)
+    return bits

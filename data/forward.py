@@ -1,0 +1,454 @@
+"""The forward index: the words of every document as numbers, in order, memory-mapped.
+
+Tokens are surface forms; the vocabulary's tables give each its term (stem, or nothing for a stop
+word). Exact BM25, the ranking features and the training of word vectors all read from here.
+
+Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
+"""
+
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import Analyzer, words
+from rankwell.data.errors import DamagedVersion
+
+FORMAT_VERSION = 1
+FIELDS = ("title", "text")
+NUM_FIELDS = len(FIELDS)
+
+TOKENS = "tokens.npy"
+OFFSETS = "offsets.npy"
+LENGTHS = "lengths.npy"
+DOCUMENT_FREQUENCIES = "document_frequencies.npy"
+COLLECTION_FREQUENCIES = "collection_frequencies.npy"
+FORMS = "forms.npy"
+VOCABULARY = "vocabulary.arrow"
+TERMS = "terms.arrow"
+SUMMARY = "forward.json"
+
+_FLUSH_TOKENS = 1 << 22
+_REMAP_TOKENS = 1 << 24
+
+
+class Vocabulary:
+    """The surface forms and terms of a collection, numbered by falling frequency.
+
+    Attributes:
+        counts_V: int64; occurrences of each surface form.
+        term_V: int32; the term of each surface form, -1 where it is a stop word.
+    """
+
+    def __init__(
+        self,
+        surfaces: pa.StringArray,
+        counts_V: NDArray[np.int64],
+        term_V: NDArray[np.int32],
+        terms: pa.StringArray,
+        forms_V: NDArray[np.int32],
+    ) -> None:
+        """Takes the columns of the vocabulary's files; forms_V are surface forms sorted by term."""
+        self._surfaces = surfaces
+        self._terms = terms
+        self.counts_V = counts_V
+        self.term_V = term_V
+        self._forms_V = forms_V
+        self._form_starts = np.searchsorted(term_V[forms_V], np.arange(len(terms) + 1))
+
+    @property
+    def num_surfaces(self) -> int:
+        """V, the number of surface forms."""
+        return len(self._surfaces)
+
+    @property
+    def num_terms(self) -> int:
+        """S, the number of terms."""
+        return len(self._terms)
+
+    @cached_property
+    def surfaces(self) -> list[str]:
+        """The surface forms by number."""
+        found: list[str] = self._surfaces.to_pylist()
+        return found
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """The terms by number."""
+        found: list[str] = self._terms.to_pylist()
+        return found
+
+    @cached_property
+    def surface_ids(self) -> dict[str, int]:
+        """The number of each surface form."""
+        return {surface: number for number, surface in enumerate(self.surfaces)}
+
+    @cached_property
+    def term_ids(self) -> dict[str, int]:
+        """The number of each term."""
+        return {term: number for number, term in enumerate(self.terms)}
+
+    def term_id(self, term: str) -> int:
+        """Returns the number of a term, -1 where no document has it."""
+        return self.term_ids.get(term, -1)
+
+    def forms_of(self, term_id: int) -> NDArray[np.int32]:
+        """Returns the surface forms of a term."""
+        return self._forms_V[self._form_starts[term_id] : self._form_starts[term_id + 1]]
+
+
+class ExtendedVocabulary(Vocabulary):
+    """A collection's vocabulary with the unknown words of a few other texts numbered behind it."""
+
+    def __init__(self, base: Vocabulary, analyzer: Analyzer, unknown: Sequence[str]) -> None:
+        """Numbers the unknown surface forms, and their terms where those are unknown too."""
+        self._base = base
+        self.counts_V = base.counts_V
+        self.extra_surfaces = list(unknown)
+        self._extra_terms: dict[str, int] = {}
+        self._extra_forms: dict[int, list[int]] = {}
+        for number, term in enumerate(analyzer.terms(unknown), start=base.num_surfaces):
+            if term is None:
+                continue
+            term_id = base.term_id(term)
+            if term_id < 0:
+                term_id = self._extra_terms.setdefault(
+                    term, base.num_terms + len(self._extra_terms)
+                )
+            self._extra_forms.setdefault(term_id, []).append(number)
+        extra_term_U = np.full(len(unknown), -1, np.int32)
+        for term_id, forms in self._extra_forms.items():
+            extra_term_U[np.array(forms) - base.num_surfaces] = term_id
+        self._extra_term_U = extra_term_U
+
+    @property
+    def num_surfaces(self) -> int:
+        """The collection's surface forms and the unknown ones."""
+        return self._base.num_surfaces + len(self.extra_surfaces)
+
+    @property
+    def num_terms(self) -> int:
+        """The collection's terms and the unknown ones."""
+        return self._base.num_terms + len(self._extra_terms)
+
+    def term_id(self, term: str) -> int:
+        """Returns the number of a term, -1 where neither the collection nor these texts have it."""
+        known = self._base.term_id(term)
+        return known if known >= 0 else self._extra_terms.get(term, -1)
+
+    def forms_of(self, term_id: int) -> NDArray[np.int32]:
+        """Returns the surface forms of a term, in the collection and in these texts."""
+        extra = np.array(self._extra_forms.get(term_id, []), np.int32)
+        if term_id >= self._base.num_terms:
+            return extra
+        return np.concatenate([self._base.forms_of(term_id), extra])
+
+    @cached_property
+    def term_V(self) -> NDArray[np.int32]:  # type: ignore[override]
+        """The term of each surface form, -1 where it is a stop word."""
+        return np.concatenate([self._base.term_V, self._extra_term_U])
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The exact statistics of a collection, which every score is computed from.
+
+    Attributes:
+        num_docs: N.
+        num_tokens: the terms of all documents, stop words left out.
+        document_frequencies_SG: int32 [S, 1 + F]; documents with the term anywhere, then in each
+            field.
+        collection_frequencies_S: int64; occurrences of the term.
+        average_lengths_F: float64; mean number of terms of each field.
+    """
+
+    num_docs: int
+    num_tokens: int
+    document_frequencies_SG: NDArray[np.int32]
+    collection_frequencies_S: NDArray[np.int64]
+    average_lengths_F: NDArray[np.float64]
+
+    def document_frequencies(self, term_ids_T: NDArray[np.int64], group: int = 0) -> NDArray[Any]:
+        """Returns each term's document frequency, 0 for terms that the collection lacks.
+
+        Args:
+            term_ids_T: term numbers; -1 and numbers past the collection's are unknown terms.
+            group: 0 for the whole document, 1 + f for field f.
+        """
+        return _looked_up(self.document_frequencies_SG[:, group], term_ids_T)
+
+    def collection_frequencies(self, term_ids_T: NDArray[np.int64]) -> NDArray[Any]:
+        """Returns each term's number of occurrences, 0 for terms that the collection lacks."""
+        return _looked_up(self.collection_frequencies_S, term_ids_T)
+
+
+def _looked_up(table_S: NDArray[Any], term_ids_T: NDArray[np.int64]) -> NDArray[Any]:
+    known = (term_ids_T >= 0) & (term_ids_T < len(table_S))
+    found = np.zeros(len(term_ids_T), table_S.dtype)
+    found[known] = table_S[term_ids_T[known]]
+    return found
+
+
+@dataclass(frozen=True)
+class ForwardIndex:
+    """The words of every document, in order.
+
+    Attributes:
+        tokens_T: int32; surface forms, documents and their fields one after another.
+        offsets: int64 [N * F + 1]; where each field of each document starts in tokens_T.
+        lengths_NF: int32; terms in each field, stop words left out: BM25's document length.
+        vocabulary: the tables over the surface forms.
+        statistics: the collection's statistics, also for texts that are not part of it.
+    """
+
+    tokens_T: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths_NF: NDArray[np.int32]
+    vocabulary: Vocabulary
+    statistics: Statistics
+
+    @property
+    def num_docs(self) -> int:
+        """N, the number of documents whose tokens these are."""
+        return (len(self.offsets) - 1) // NUM_FIELDS
+
+    def tokens(self, row: int, field: int) -> NDArray[np.int32]:
+        """Returns the surface forms of one field of one document."""
+        place = row * NUM_FIELDS + field
+        return self.tokens_T[self.offsets[place] : self.offsets[place + 1]]
+
+    def with_texts(
+        self, analyzer: Analyzer, titles: Sequence[str], texts: Sequence[str]
+    ) -> "ForwardIndex":
+        """Returns a forward index in memory of texts that come from elsewhere.
+
+        It shares this collection's vocabulary and statistics, so that a text scores as the same
+        text does inside the collection.
+        """
+        parts = [words(part) for pair in zip(titles, texts, strict=True) for part in pair]
+        ids = self.vocabulary.surface_ids
+        unknown = list(dict.fromkeys(w for part in parts for w in part if w not in ids))
+        vocabulary = ExtendedVocabulary(self.vocabulary, analyzer, unknown)
+        extra = {word: len(ids) + number for number, word in enumerate(unknown)}
+        tokens_T = np.array(
+            [ids[w] if w in ids else extra[w] for part in parts for w in part], np.int32
+        )
+        offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
+        lengths_NF = np.zeros((len(texts), NUM_FIELDS), np.int32)
+        _count_lengths(tokens_T, offsets, vocabulary.term_V, lengths_NF)
+        return ForwardIndex(tokens_T, offsets, lengths_NF, vocabulary, self.statistics)
+
+
+class ForwardIndexBuilder:
+    """Writes a forward index, document by document, in memory bounded by the vocabulary."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts the files in a folder, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._ids: dict[str, int] = _Numbering()
+        self._lengths = array("i")
+        self._buffer = array("i")
+        self._spool = (folder / "tokens.spool").open("wb")
+
+    def add(self, title: str, text: str) -> int:
+        """Appends a document and returns the number of its words."""
+        number_of = self._ids.__getitem__
+        before = len(self._buffer)
+        self._buffer.extend(map(number_of, words(title)))
+        middle = len(self._buffer)
+        self._buffer.extend(map(number_of, words(text)))
+        after = len(self._buffer)
+        self._lengths.extend((middle - before, after - middle))
+        if after > _FLUSH_TOKENS:
+            self._flush()
+        return after - before
+
+    def finish(self, analyzer: Analyzer) -> ForwardIndex:
+        """Numbers the words by falling frequency, counts, writes all files and opens them."""
+        self._flush()
+        self._spool.close()
+        spool = self._folder / "tokens.spool"
+        spooled_T = (
+            np.memmap(spool, np.int32, mode="r") if spool.stat().st_size else np.zeros(0, np.int32)
+        )
+        counts_V, new_id_V, surfaces = self._numbered(spooled_T)
+        tokens_T = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            self._folder / TOKENS, mode="w+", dtype=np.int32, shape=spooled_T.shape
+        )
+        for start in range(0, len(spooled_T), _REMAP_TOKENS):
+            piece = slice(start, start + _REMAP_TOKENS)
+            tokens_T[piece] = new_id_V[spooled_T[piece]]
+        if len(tokens_T):
+            tokens_T.flush()
+        del spooled_T
+        spool.unlink()
+        offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int64))])
+        np.save(self._folder / OFFSETS, offsets)
+        terms, term_V = _term_table(analyzer.terms(surfaces))
+        self._write_vocabulary(surfaces, counts_V, term_V, terms)
+        self._write_statistics(tokens_T, offsets, term_V, len(terms))
+        return open_forward_index(self._folder)
+
+    def _flush(self) -> None:
+        self._buffer.tofile(self._spool)
+        self._buffer = array("i")
+
+    def _numbered(
+        self, spooled_T: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], list[str]]:
+        """Returns the counts, the new number of each old one, and the surfaces in new order."""
+        counts = np.zeros(len(self._ids), np.int64)
+        for start in range(0, len(spooled_T), _REMAP_TOKENS):
+            counts += np.bincount(
+                spooled_T[start : start + _REMAP_TOKENS], minlength=len(self._ids)
+            )
+        found = list(self._ids)
+        order = sorted(range(len(found)), key=lambda old: (-counts[old], found[old]))
+        new_id_V = np.empty(len(found), np.int32)
+        new_id_V[order] = np.arange(len(found), dtype=np.int32)
+        return counts[order], new_id_V, [found[old] for old in order]
+
+    def _write_vocabulary(
+        self,
+        surfaces: list[str],
+        counts_V: NDArray[np.int64],
+        term_V: NDArray[np.int32],
+        terms: list[str],
+    ) -> None:
+        table = pa.table({"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V})
+        _write_arrow(table, self._folder / VOCABULARY)
+        _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), self._folder / TERMS)
+        np.save(self._folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
+
+    def _write_statistics(
+        self,
+        tokens_T: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        term_V: NDArray[np.int32],
+        num_terms: int,
+    ) -> None:
+        lengths_NF = np.zeros(((len(offsets) - 1) // NUM_FIELDS, NUM_FIELDS), np.int32)
+        _count_lengths(tokens_T, offsets, term_V, lengths_NF)
+        document_frequencies_SG = np.zeros((num_terms, 1 + NUM_FIELDS), np.int32)
+        collection_frequencies_S = np.zeros(num_terms, np.int64)
+        _count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
+        np.save(self._folder / LENGTHS, lengths_NF)
+        np.save(self._folder / DOCUMENT_FREQUENCIES, document_frequencies_SG)
+        np.save(self._folder / COLLECTION_FREQUENCIES, collection_frequencies_S)
+        totals_F = lengths_NF.sum(axis=0, dtype=np.int64)
+        summary = {
+            "format_version": FORMAT_VERSION,
+            "fields": FIELDS,
+            "num_docs": len(lengths_NF),
+            "num_tokens": len(tokens_T),
+            "num_indexed_tokens": int(totals_F.sum()),
+            "total_lengths": totals_F.tolist(),
+        }
+        (self._folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+
+
+def open_forward_index(folder: Path) -> ForwardIndex:
+    """Opens a forward index, memory-mapped.
+
+    Raises:
+        DamagedVersion: the folder lacks a file, or a file does not have the form it should.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+        if summary["format_version"] != FORMAT_VERSION:
+            raise DamagedVersion(
+                f"{folder} has forward index format {summary['format_version']}; this rankwell "
+                f"reads {FORMAT_VERSION}: build the index again with rankwell index --full"
+            )
+        vocabulary = _read_arrow(folder / VOCABULARY)
+        terms = _read_arrow(folder / TERMS)
+        num_docs = summary["num_docs"]
+        return ForwardIndex(
+            tokens_T=_mapped(folder / TOKENS),
+            offsets=_mapped(folder / OFFSETS),
+            lengths_NF=_mapped(folder / LENGTHS),
+            vocabulary=Vocabulary(
+                vocabulary["surface"].combine_chunks(),
+                vocabulary["count"].to_numpy(),
+                vocabulary["term"].to_numpy(),
+                terms["term"].combine_chunks(),
+                _mapped(folder / FORMS),
+            ),
+            statistics=Statistics(
+                num_docs=num_docs,
+                num_tokens=summary["num_indexed_tokens"],
+                document_frequencies_SG=_mapped(folder / DOCUMENT_FREQUENCIES),
+                collection_frequencies_S=_mapped(folder / COLLECTION_FREQUENCIES),
+                average_lengths_F=np.array(summary["total_lengths"], np.float64) / max(num_docs, 1),
+            ),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedVersion(f"the forward index in {folder} cannot be opened: {error}") from None
+
+
+class _Numbering(dict[str, int]):
+    """Gives each new key the next number."""
+
+    def __missing__(self, key: str) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+def _term_table(terms_of: Iterable[str | None]) -> tuple[list[str], NDArray[np.int32]]:
+    """Returns the distinct terms in order of first occurrence, and the number of each given one."""
+    numbers = _Numbering()
+    term_V = np.array([-1 if t is None else numbers[t] for t in terms_of], np.int32)
+    return list(numbers), term_V
+
+
+def _write_arrow(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return loaded
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _count_lengths(tokens_T, offsets, term_V, lengths_NF):  # type: ignore[no-untyped-def]
+    num_fields = lengths_NF.shape[1]
+    for row in range(lengths_NF.shape[0]):
+        for field in range(num_fields):
+            place = row * num_fields + field
+            for p in range(offsets[place], offsets[place + 1]):
+                if term_V[tokens_T[p]] >= 0:
+                    lengths_NF[row, field] += 1
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S):  # type: ignore[no-untyped-def]
+    num_fields = document_frequencies_SG.shape[1] - 1
+    seen = np.full(document_frequencies_SG.shape, -1, np.int64)
+    for place in range(len(offsets) - 1):
+        row, group = place // num_fields, 1 + place % num_fields
+        for p in range(offsets[place], offsets[place + 1]):
+            term = term_V[tokens_T[p]]
+            if term < 0:
+                continue
+            collection_frequencies_S[term] += 1
+            if seen[term, 0] != row:
+                seen[term, 0] = row
+                document_frequencies_SG[term, 0] += 1
+            if seen[term, group] != row:
+                seen[term, group] = row
+                document_frequencies_SG[term, group] += 1

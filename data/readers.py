@@ -1,0 +1,303 @@
+"""Readers: files of documents, queries and judgments as streams of records.
+
+A record that cannot be used comes out as `Rejected`, with its file, line and reason, in place of
+the document, so that whoever reads can count, report and decide.
+"""
+
+import csv
+import glob
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import pyarrow.parquet as pq
+import zstandard
+from ir_measures import Qrel
+
+from rankwell.data.config import DocumentsConfig, JudgmentsConfig
+from rankwell.data.errors import InputError
+from rankwell.data.records import Document, FieldValue, Query, Rejected
+
+FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+COMPRESSIONS = (".gz", ".zst")
+ID_FIELDS = ("_id", "id", "doc_id")
+
+
+def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
+    """Returns the files that sources name: files, folders (all they hold of a known format) or patterns.
+
+    Raises:
+        InputError: nothing is named, or something named does not exist or has no known format.
+    """
+    if not sources:
+        raise InputError("no documents are configured; name files in [documents] sources")
+    files: list[Path] = []
+    for source in sources:
+        path = folder / source
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and _format(p) is not None)
+        elif path.exists():
+            found = [path]
+        else:
+            found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+        if not found:
+            raise InputError(
+                f"there is no document file at {path}; [documents] sources takes files, folders "
+                f"and patterns of {', '.join(FORMATS)}"
+            )
+        files += found
+    for path in files:
+        if _format(path) is None:
+            raise InputError(
+                f"{path} has no known format; expected a name that ends in "
+                f"{', '.join(FORMATS)}, and .gz or .zst behind it where compressed"
+            )
+    return files
+
+
+def read_documents(path: Path, config: DocumentsConfig) -> Iterator[Document | Rejected]:
+    """Yields the documents of one file, streaming, with the unusable records in between.
+
+    Raises:
+        InputError: the file does not exist or cannot be decompressed or opened as its format.
+    """
+    for line, record in _records(path):
+        if isinstance(record, str):
+            yield Rejected(str(path), line, record)
+            continue
+        try:
+            yield _document(record, config)
+        except ValueError as error:
+            yield Rejected(str(path), line, str(error))
+
+
+def read_queries(path: Path) -> list[Query]:
+    """Reads a query file: JSONL with _id and text, or lines of id, tab, text.
+
+    Raises:
+        InputError: the file does not exist, or a line is not a query, or an id comes twice.
+    """
+    queries: dict[str, Query] = {}
+    with _open(path) as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            try:
+                line = raw.decode("utf-8-sig")
+                query = _query(line)
+            except ValueError as error:
+                raise InputError(
+                    f"{path}, line {number}: {error}; expected a JSON object with _id and text, "
+                    "or an id, a tab and the text"
+                ) from None
+            if query.query_id in queries:
+                raise InputError(f"{path}, line {number}: query id '{query.query_id}' comes twice")
+            queries[query.query_id] = query
+    return list(queries.values())
+
+
+def _query(line: str) -> Query:
+    if line.lstrip().startswith("{"):
+        record = orjson.loads(line)
+        query_id, text = _identifier(record, ""), record.get("text")
+        if not isinstance(text, str):
+            raise ValueError("the query has no text")
+        return Query(query_id, text)
+    query_id, tab, text = line.rstrip("\r\n").partition("\t")
+    if not tab:
+        raise ValueError(f"found '{line.strip()[:60]}'")
+    return Query(query_id.strip(), text.strip())
+
+
+def read_judgments(path: Path) -> list[Qrel]:
+    """Reads judgments: TREC's four columns, or BEIR's three tab-separated ones with a header.
+
+    Raises:
+        InputError: the file does not exist or a line has another form.
+    """
+    judgments: list[Qrel] = []
+    with _open(path) as file:
+        for number, raw in enumerate(file, start=1):
+            parts = raw.decode("utf-8-sig", errors="replace").split()
+            if not parts or (number == 1 and not _is_whole(parts[-1])):
+                continue
+            if len(parts) not in (3, 4) or not _is_whole(parts[-1]):
+                raise InputError(
+                    f"{path}, line {number}: found '{' '.join(parts)[:80]}', expected query-id, "
+                    "corpus-id, score, or TREC's query, 0, document, relevance"
+                )
+            judgments.append(Qrel(parts[0], parts[-2], int(parts[-1])))
+    return judgments
+
+
+def _is_whole(text: str) -> bool:
+    return text.lstrip("-").isdigit()
+
+
+def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qrel]:
+    """Returns the judgments of one split: train, dev or test; an empty list where there are none.
+
+    The queries of a `mixed` file are split by a hash of their id, so that a query never changes
+    sides when others come or go.
+
+    Raises:
+        InputError: the split has another name, or its file cannot be read.
+    """
+    if split not in ("train", "dev", "test"):
+        raise InputError(f"there is no split '{split}'; the splits are train, dev and test")
+    name: str = getattr(config, split)
+    if name:
+        return read_judgments(folder / name)
+    if config.mixed and split != "dev":
+        judgments = read_judgments(folder / config.mixed)
+        return [j for j in judgments if _is_test(j.query_id, config.test_share) == (split == "test")]
+    return []
+
+
+def _is_test(query_id: str, share: float) -> bool:
+    digest = hashlib.sha256(query_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _format(path: Path) -> str | None:
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Opens a file for reading, decompressing by its last suffix."""
+    try:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rb")
+        if path.suffix == ".zst":
+            return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Yields (line number, record), with the reason as text where a line is no record."""
+    readers = {".csv": _csv_records, ".tsv": _csv_records, ".parquet": _parquet_records}
+    reader = readers.get(_format(path) or "", _json_records)
+    try:
+        yield from reader(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{path} cannot be decompressed: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{path} is not readable as CSV: {error}") from None
+
+
+def _json_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if not line:
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                yield number, _json_fault(line, error)
+                continue
+            yield number, record if isinstance(record, dict) else "the line is not a JSON object"
+
+
+def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as decode_error:
+        return f"not UTF-8: byte {line[decode_error.start]:#04x} at column {decode_error.start + 1}"
+    return f"not JSON: {error.msg.split(': line')[0]} at column {error.colno}"
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    delimiter = "\t" if _format(path) == ".tsv" else ","
+    # surrogateescape keeps a bad byte inside its record, so that one record is rejected, not the file
+    with io.TextIOWrapper(
+        _open(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        csv.field_size_limit(1 << 30)
+        header = next(rows, None)
+        if header is None:
+            return
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                yield rows.line_num, f"{len(row)} columns, where the header has {len(header)}"
+            elif any("\udc80" <= c <= "\udcff" for cell in row for c in cell if c > "\ud7ff"):
+                yield rows.line_num, "not UTF-8"
+            else:
+                yield rows.line_num, {k: v for k, v in zip(header, row, strict=True) if v != ""}
+
+
+def _parquet_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    try:
+        with _open(path) as file:
+            number = 0
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield number, {k: v for k, v in record.items() if v is not None}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from None
+
+
+def _document(record: Mapping[str, Any], config: DocumentsConfig) -> Document:
+    """Returns the document of one record.
+
+    Raises:
+        ValueError: with the reason, where the record is none.
+    """
+    doc_id = _identifier(record, config.id_field)
+    title = _joined(record, config.title_fields, " ")
+    text = _joined(record, config.text_fields, "\n")
+    used = {"metadata", *ID_FIELDS, config.id_field, *config.title_fields, *config.text_fields}
+    raw = {key: value for key, value in record.items() if key not in used}
+    metadata = record.get("metadata")
+    if isinstance(metadata, dict):
+        raw.update(metadata)
+    fields = {key: _field(value) for key, value in raw.items() if value is not None}
+    return Document(doc_id, text, title, fields)
+
+
+def _identifier(record: Mapping[str, Any], id_field: str) -> str:
+    for key in (id_field,) if id_field else ID_FIELDS:
+        if key in record:
+            value = record[key]
+            if isinstance(value, str) and value.strip():
+                return value
+            if type(value) is int:
+                return str(value)
+            raise ValueError(f"the id in '{key}' is {value!r}, expected a string that is not empty")
+    raise ValueError(f"no id; expected a key '{id_field or ID_FIELDS[0]}'")
+
+
+def _joined(record: Mapping[str, Any], keys: Sequence[str], glue: str) -> str:
+    parts = []
+    for key in keys:
+        value = record.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise ValueError(f"'{key}' is a {type(value).__name__}, expected a string")
+        parts.append(value)
+    return glue.join(part for part in parts if part)
+
+
+def _field(value: Any) -> FieldValue:
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    return orjson.dumps(value, default=str).decode()

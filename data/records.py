@@ -1,0 +1,133 @@
+"""The small frozen values that pass between the packages.
+
+Shapes: Q queries, K candidates of a query.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FieldValue = str | int | float | bool | list[str]
+
+PADDING_ROW = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as a reader gives it."""
+
+    doc_id: str
+    text: str
+    title: str = ""
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a query file."""
+
+    query_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be used, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best rows of each query: sorted by score, ties by row, padded with row -1.
+
+    Attributes:
+        rows_QK: int64; document rows inside one version, -1 where a query has fewer than K.
+        scores_QK: float32; the engine's own scores, which select and do not order the page.
+    """
+
+    rows_QK: NDArray[np.int64]
+    scores_QK: NDArray[np.float32]
+
+    def rows(self, query: int) -> NDArray[np.int64]:
+        """Returns the rows of one query without padding."""
+        rows_K = self.rows_QK[query]
+        return rows_K[rows_K != PADDING_ROW]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """What one stage of a search took, and how many candidates it left."""
+
+    name: str
+    ms: float
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document of a result page; `snippet` is safe HTML with the matches in <mark>."""
+
+    rank: int
+    doc_id: str
+    score: float
+    title: str
+    snippet: str
+    fields: Mapping[str, FieldValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit stands where it does: its score after each stage and its features by name."""
+
+    doc_id: str
+    scores: Mapping[str, float]
+    features: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One answered query, as the command line and HTTP print it."""
+
+    version: str
+    query: str
+    took_ms: float
+    stages: tuple[StageTime, ...]
+    degraded: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    explanations: tuple[Explanation, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `rankwell search --json` and `/v1/search` give."""
+        answer: dict[str, Any] = {
+            "version": self.version,
+            "query": self.query,
+            "took_ms": round(self.took_ms, 3),
+            "stages": [
+                {"name": s.name, "ms": round(s.ms, 3), "candidates": s.candidates}
+                for s in self.stages
+            ],
+            "degraded": list(self.degraded),
+            "hits": [
+                {
+                    "rank": h.rank,
+                    "doc_id": h.doc_id,
+                    "score": h.score,
+                    "title": h.title,
+                    "snippet": h.snippet,
+                    "fields": dict(h.fields),
+                }
+                for h in self.hits
+            ],
+        }
+        if self.explanations:
+            answer["explanations"] = [
+                {"doc_id": e.doc_id, "scores": dict(e.scores), "features": dict(e.features)}
+                for e in self.explanations
+            ]
+        return answer

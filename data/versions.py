@@ -1,0 +1,317 @@
+"""The version folder: immutable, hashed, and published by the swap of one small file.
+
+    my-collection/
+      current                one line, the live version's name
+      versions/000001/       manifest.json and the files it lists
+      versions/.draft-…      a version that is being written; never opened, removed by the next job
+
+A draft is written beside the versions, every file hashed and fsynced, then renamed to its number;
+only then does `current` move, by an atomic replace. Whatever interrupts a job before that leaves
+`current` as it was.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rankwell.data.errors import DamagedVersion, InputError, NotFound
+
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+DOCUMENTS = "documents.arrow"
+FORWARD = "forward"
+LEXICAL = "lexical"
+VECTORS = "vectors"
+ENCODER = "encoder"
+RANKER = "ranker"
+EVALUATION = "evaluation.json"
+
+CURRENT = "current"
+VERSIONS = "versions"
+REJECTED = "rejected"
+JOBS = "jobs"
+
+# What can change the numbers that a version holds.
+_LIBRARIES = ("rankwell", "numpy", "torch", "faiss-cpu", "faiss-gpu", "tantivy", "pyarrow", "numba", "PyStemmer")
+_DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
+_LOCK = "lock"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a manifest says of one file."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a version is: where it comes from, what it counts, which files and models it has.
+
+    Attributes:
+        counts: documents read, added, changed, unchanged, rejected, deleted, live, empty.
+        fingerprints: of analysis, encoder, features and ranker, where there is one.
+        labels: what people should know, such as "not judged".
+        files: every file of the version but the manifest, by its path inside the folder.
+    """
+
+    format_version: int = FORMAT_VERSION
+    version: str
+    parent: str | None
+    created_at: str
+    config: Mapping[str, Any]
+    counts: Mapping[str, int]
+    fingerprints: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One published version: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The version's name, such as 000001."""
+        return self.manifest.version
+
+    def has(self, part: str) -> bool:
+        """Returns whether the version has a file or folder of that name."""
+        return (self.folder / part).exists()
+
+
+class VersionStore:
+    """The versions of one collection folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Names the collection folder; nothing is read yet."""
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """Returns the names of all published versions, oldest first."""
+        versions = self.folder / VERSIONS
+        if not versions.is_dir():
+            return []
+        return sorted(p.name for p in versions.iterdir() if p.name.isdigit())
+
+    def current_name(self) -> str | None:
+        """Returns the live version's name, None before the first is published."""
+        try:
+            return (self.folder / CURRENT).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str | None = None) -> Version:
+        """Opens a version, the live one by default, after checking that its files are all there.
+
+        Raises:
+            NotFound: there is no such version, or none is published yet.
+            DamagedVersion: a file is missing or has another size than the manifest says.
+        """
+        name = name or self.current_name()
+        if name is None:
+            raise NotFound(
+                f"{self.folder} has no published version yet; build one with: "
+                f"rankwell index {self.folder}"
+            )
+        folder = self.folder / VERSIONS / name
+        if not name.isdigit() or not folder.is_dir():
+            raise NotFound(
+                f"{self.folder} has no version '{name}'; it has {', '.join(self.names()) or 'none'}"
+            )
+        manifest = _read_manifest(folder)
+        for path, record in manifest.files.items():
+            file = folder / path
+            size = file.stat().st_size if file.is_file() else -1
+            if size != record.size_bytes:
+                found = "is missing" if size < 0 else f"has {size} bytes instead of {record.size_bytes}"
+                raise DamagedVersion(_damage(folder, path, found))
+        return Version(folder, manifest)
+
+    def verify(self, name: str | None = None) -> Version:
+        """Reads every file of a version and compares its hash with the manifest.
+
+        Raises:
+            NotFound: there is no such version.
+            DamagedVersion: a file differs; the message names the first one.
+        """
+        version = self.open(name)
+        for path, record in version.manifest.files.items():
+            if _sha256(version.folder / path) != record.sha256:
+                raise DamagedVersion(_damage(version.folder, path, "has changed since it was written"))
+        listed = set(version.manifest.files) | {MANIFEST}
+        for file in sorted(p for p in version.folder.rglob("*") if p.is_file()):
+            path = file.relative_to(version.folder).as_posix()
+            if path not in listed:
+                raise DamagedVersion(_damage(version.folder, path, "is not in the manifest"))
+        return version
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator["Draft"]:
+        """Locks the collection and gives a folder to write the next version into.
+
+        The draft is removed again unless it is published.
+
+        Raises:
+            InputError: another job is at work on the collection.
+        """
+        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+        with (self.folder / JOBS / _LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another job is at work on {self.folder}; wait until it has ended"
+                ) from None
+            versions = self.folder / VERSIONS
+            versions.mkdir(exist_ok=True)
+            for stale in versions.glob(".draft-*"):  # of a job that died; the lock proves it
+                shutil.rmtree(stale)
+            number = int(max(self.names(), default="0")) + 1
+            draft = Draft(self, f"{number:06d}")
+            draft.folder.mkdir()
+            try:
+                yield draft
+            finally:
+                shutil.rmtree(draft.folder, ignore_errors=True)
+
+    def set_current(self, name: str) -> None:
+        """Makes a version the live one, atomically."""
+        pointer = self.folder / f".{CURRENT}.new"
+        with pointer.open("w") as file:
+            file.write(name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        pointer.replace(self.folder / CURRENT)
+        _fsync_folder(self.folder)
+
+
+class Draft:
+    """The next version while it is being written."""
+
+    def __init__(self, store: VersionStore, name: str) -> None:
+        """Names the folder; `VersionStore.draft` makes and removes it."""
+        self._store = store
+        self.name = name
+        self.folder = store.folder / VERSIONS / f".draft-{name}"
+
+    def share(self, version: Version, part: str) -> None:
+        """Takes over a file or folder of an earlier version by hard links, without copying."""
+        for path in version.manifest.files:
+            if path == part or path.startswith(part + "/"):
+                target = self.folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(version.folder / path, target)
+
+    def publish(
+        self,
+        *,
+        config: Mapping[str, Any],
+        counts: Mapping[str, int],
+        fingerprints: Mapping[str, str],
+        labels: tuple[str, ...] = (),
+    ) -> Version:
+        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one."""
+        files = {}
+        for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
+            files[file.relative_to(self.folder).as_posix()] = FileRecord(
+                file.stat().st_size, _sha256(file, fsync=True)
+            )
+        manifest = Manifest(
+            version=self.name,
+            parent=self._store.current_name(),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=config,
+            counts=counts,
+            fingerprints=fingerprints,
+            labels=labels,
+            libraries=_library_versions(),
+            files=files,
+        )
+        content = asdict(manifest)
+        with (self.folder / MANIFEST).open("w") as out:
+            json.dump({**content, _DIGEST: _digest(content)}, out, indent=1)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
+            _fsync_folder(folder)
+        target = self._store.folder / VERSIONS / self.name
+        self.folder.rename(target)
+        _fsync_folder(target.parent)
+        version = self._store.open(self.name)
+        self._store.set_current(self.name)
+        return version
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        raw = json.loads((folder / MANIFEST).read_bytes())
+        if raw["format_version"] != FORMAT_VERSION:
+            raise DamagedVersion(
+                f"{folder} has format {raw['format_version']}; this rankwell reads format "
+                f"{FORMAT_VERSION}"
+            )
+        if raw.pop(_DIGEST) != _digest(raw):
+            raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
+        raw["labels"] = tuple(raw["labels"])
+        raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
+        return Manifest(**raw)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedVersion(
+            _damage(folder, MANIFEST, f"cannot be read ({type(error).__name__}: {error})")
+        ) from None
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _damage(folder: Path, path: str, what: str) -> str:
+    return (
+        f"version {folder.name} is damaged: {path} {what}; go back with an older version's name "
+        f"in the file '{CURRENT}', or build a new one with rankwell index --full"
+    )
+
+
+def _sha256(path: Path, *, fsync: bool = False) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+        if fsync:
+            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -1,0 +1,1 @@
+"""What is near what? Word vectors and the encoders of queries and documents."""

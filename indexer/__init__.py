@@ -1,0 +1,1 @@
+"""How does a collection become an index? Engines, the batch job and publishing."""

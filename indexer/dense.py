@@ -1,0 +1,114 @@
+"""The dense engine: exact inner products by FAISS, and the stored vectors they are made of.
+
+Shapes: N documents, D dimensions, Q queries.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.errors import DamagedVersion, MissingPackage
+from rankwell.data.records import Candidates
+from rankwell.indexer.selection import padded, top_rows
+
+VECTORS_FILE = "vectors.npy"
+INDEX_FILE = "index.faiss"
+
+
+def _faiss() -> ModuleType:
+    try:
+        import faiss
+    except ImportError:
+        raise MissingPackage("faiss", "cpu") from None
+    module: ModuleType = faiss
+    return module
+
+
+def save_vectors(folder: Path, vectors_ND: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Writes document vectors in half precision, which is what every dense score is computed from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half_ND = vectors_ND.astype(np.float16)
+    np.save(folder / VECTORS_FILE, half_ND)
+    return half_ND
+
+
+def open_vectors(folder: Path) -> NDArray[np.float16]:
+    """Maps the document vectors of a version into memory: float16 [N, D]."""
+    try:
+        vectors_ND: NDArray[np.float16] = np.load(folder / VECTORS_FILE, mmap_mode="r")
+        return vectors_ND
+    except (OSError, ValueError) as error:
+        raise DamagedVersion(f"the vectors in {folder} cannot be opened: {error}") from None
+
+
+class FaissEngine:
+    """Selects rows by the inner product of vectors, with an exact flat index."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the index in a folder.
+
+        Raises:
+            DamagedVersion: there is no index, or FAISS cannot read it.
+            MissingPackage: no FAISS is installed.
+        """
+        self._faiss = _faiss()
+        try:
+            self._index = self._faiss.read_index(
+                str(folder / INDEX_FILE), self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
+            )
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedVersion(f"the vector index in {folder} cannot be opened: {reason}") from None
+
+    @classmethod
+    def build(cls, folder: Path, vectors_ND: NDArray[np.float16]) -> "FaissEngine":
+        """Writes an index of all vectors into a folder and opens it."""
+        faiss = _faiss()
+        folder.mkdir(parents=True, exist_ok=True)
+        index = faiss.IndexFlatIP(vectors_ND.shape[1])
+        for start in range(0, len(vectors_ND), 1 << 16):
+            index.add(np.ascontiguousarray(vectors_ND[start : start + (1 << 16)], np.float32))
+        faiss.write_index(index, str(folder / INDEX_FILE))
+        return cls(folder)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None
+    ) -> Candidates:
+        """Returns the best k rows of each query vector [Q, D]; see `CandidateEngine.search`.
+
+        A vector of zeros, of a query without known words, has no candidates.
+        """
+        parameters: Any = None
+        limit = self.count()
+        if mask_N is not None:
+            limit = int(mask_N.sum())
+            bitmap = np.packbits(mask_N, bitorder="little")
+            selector = self._faiss.IDSelectorBitmap(bitmap)
+            parameters = self._faiss.SearchParameters(sel=selector)
+
+        def fetch_for(query_1D: NDArray[np.float32]) -> Any:
+            def fetch(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+                scores, rows = self._index.search(query_1D, n, params=parameters)
+                return rows[0], scores[0]
+
+            return fetch
+
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return padded(
+            [
+                top_rows(fetch_for(query[None]), k, limit) if limit and query.any() else nothing
+                for query in np.ascontiguousarray(queries, np.float32)
+            ],
+            k,
+        )
+
+    def count(self) -> int:
+        """Returns the number of vectors in the index."""
+        return int(self._index.ntotal)
+
+    def close(self) -> None:
+        """Lets go of the index."""
+        del self._index

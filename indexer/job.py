@@ -1,0 +1,313 @@
+"""The batch job: sources to a published version, with counts that add up."""
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import Config, config_from_mapping, load_config
+from rankwell.data.documents import DocumentStore, DocumentWriter
+from rankwell.data.errors import InputError, RejectedRecords
+from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+from rankwell.data.progress import Progress, silent
+from rankwell.data.readers import document_files, read_documents
+from rankwell.data.records import Document, Rejected
+from rankwell.data.versions import (
+    DOCUMENTS,
+    ENCODER,
+    FORWARD,
+    JOBS,
+    LEXICAL,
+    RANKER,
+    REJECTED,
+    VECTORS,
+    Draft,
+    Version,
+    VersionStore,
+)
+from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.skipgram import train_words
+from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.indexer.dense import FaissEngine, save_vectors
+from rankwell.indexer.lexical import TantivyEngine
+
+WORDS_OF_ROWS = "words.npy"
+NOT_JUDGED = "not judged"
+WITHOUT_RANKER = "without ranker: its encoder or analysis changed; run rankwell train ranker"
+
+_REPORT_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Documents in and out: read = added + changed + unchanged + rejected, live = read - rejected."""
+
+    read: int
+    rejected: int
+    added: int
+    changed: int
+    unchanged: int
+    deleted: int
+    live: int
+    empty: int
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """What a job did.
+
+    Attributes:
+        version: the live version's name after the job.
+        published: False where nothing had changed, so that the live version stayed.
+        seconds: time of each step.
+        warnings: sentences for people.
+    """
+
+    version: str
+    published: bool
+    counts: Counts
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+
+
+def index_collection(
+    folder: Path, *, full: bool = False, progress: Progress = silent
+) -> IndexReport:
+    """Builds a version from the configured sources and publishes it.
+
+    Word vectors are trained where there are none yet, and kept after that, unless the job is full
+    or their configuration changed. Nothing is published when nothing changed.
+
+    Args:
+        folder: the collection, with its rankwell.toml.
+        full: train word vectors again and build everything anew.
+        progress: told how far each step is.
+
+    Raises:
+        InputError: the configuration or a source cannot be used, or another job is at work.
+        RejectedRecords: more records were unreadable than max_rejected allows.
+    """
+    config = load_config(folder)
+    analyzer = Analyzer(config.analysis, folder)
+    store = VersionStore(folder)
+    with store.draft() as draft:
+        live = store.open() if store.current_name() else None
+        job = _Job(folder, config, analyzer, draft, live, progress)
+        return job.run(full)
+
+
+def fit_encoder(
+    forward: ForwardIndex, config: Config, progress: Progress = silent
+) -> SifEncoder:
+    """Trains word vectors on a forward index and fits the encoder that pools them."""
+    trained = train_words(
+        forward,
+        config.words,
+        config.collection.seed,
+        lambda done, total: progress("training word vectors", done, total),
+    )
+    num_words = len(trained.vectors_VD)
+    word_vectors = WordVectors(
+        tuple(forward.vocabulary.surfaces[:num_words]),
+        np.array(forward.vocabulary.counts_V[:num_words]),
+        trained.vectors_VD,
+    )
+    return SifEncoder.fit(word_vectors, config.dense.sif, forward)
+
+
+def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> FaissEngine:
+    """Writes encoder, document vectors and FAISS index of a forward index into a draft."""
+    encoder.save(draft.folder / ENCODER)
+    vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
+    np.save(draft.folder / VECTORS / WORDS_OF_ROWS, encoder.words_of(forward))
+    return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
+
+
+class _Job:
+    """One run of the batch job, step by step."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        analyzer: Analyzer,
+        draft: Draft,
+        live: Version | None,
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._analyzer = analyzer
+        self._draft = draft
+        self._live = live
+        self._progress = progress
+        self._seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
+
+    def run(self, full: bool) -> IndexReport:
+        before = DocumentStore(self._live.folder / DOCUMENTS).hashes() if self._live else {}
+        documents, counts = self._read(before)
+        if not counts.live:
+            raise InputError("the sources hold no document; nothing was published")
+        if self._live and not full and self._nothing_changed(counts):
+            return self._report(self._live.name, False, counts)
+        forward = documents.forward.finish(self._analyzer)
+        store = documents.writer.finish()
+        self._tick("analysis")
+        encoder, kept = self._encoder(forward, full)
+        self._tick("word vectors")
+        dense = write_vectors(self._draft, encoder, forward)
+        self._tick("document vectors")
+        self._progress("building the lexical index", 0, counts.live)
+        lexical = TantivyEngine.build(self._draft.folder / LEXICAL, forward)
+        self._progress("building the lexical index", counts.live, counts.live)
+        self._tick("lexical index")
+        parts = {
+            "documents": len(store),
+            "forward index": forward.num_docs,
+            "vector index": dense.count(),
+            "lexical index": lexical.count(),
+        }
+        if set(parts.values()) != {counts.live}:
+            raise AssertionError(f"{counts.live} documents are live, but the parts hold {parts}")
+        dense.close()
+        lexical.close()
+        version = self._publish(encoder, kept, counts)
+        self._tick("publishing")
+        return self._report(version.name, True, counts)
+
+    def _read(self, before: dict[str, bytes]) -> tuple["_Documents", Counts]:
+        """Reads all sources into the draft's documents and forward index."""
+        documents = _Documents(
+            DocumentWriter(self._draft.folder / DOCUMENTS),
+            ForwardIndexBuilder(self._draft.folder / FORWARD),
+        )
+        rejected: list[Rejected] = []
+        seen: dict[str, bytes] = {}
+        read = empty = 0
+        for path, line, record in self._records():
+            read += 1
+            if read % _REPORT_EVERY == 0:
+                self._progress("reading documents", read)
+            if isinstance(record, Rejected):
+                rejected.append(record)
+            elif record.doc_id in seen:
+                rejected.append(
+                    Rejected(str(path), line, f"the id '{record.doc_id}' came before")
+                )
+            else:
+                seen[record.doc_id] = documents.writer.add(record)
+                empty += not documents.forward.add(record.title, record.text)
+        self._progress("reading documents", read, read)
+        self._tick("reading")
+        self._check_rejected(rejected)
+        counts = Counts(
+            read=read,
+            rejected=len(rejected),
+            added=sum(doc_id not in before for doc_id in seen),
+            changed=sum(doc_id in before and before[doc_id] != h for doc_id, h in seen.items()),
+            unchanged=sum(before.get(doc_id) == h for doc_id, h in seen.items()),
+            deleted=sum(doc_id not in seen for doc_id in before),
+            live=len(seen),
+            empty=empty,
+        )
+        return documents, counts
+
+    def _records(self) -> Iterator[tuple[Path, int, Document | Rejected]]:
+        """Yields every record with its file and its number inside it."""
+        for path in document_files(self._config.documents.sources, self._folder):
+            for number, record in enumerate(read_documents(path, self._config.documents), start=1):
+                yield path, number, record
+
+    def _check_rejected(self, rejected: list[Rejected]) -> None:
+        """Writes the rejected records down, and stops the job where they are too many."""
+        if not rejected:
+            return
+        path = self._folder / REJECTED / f"{self._draft.name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected))
+        allowed = self._config.documents.max_rejected
+        if len(rejected) > allowed:
+            first = rejected[0]
+            raise RejectedRecords(
+                f"{len(rejected)} records were rejected, {allowed} are allowed, nothing was "
+                f"published; the first is {first.file}, line {first.line}: {first.reason}; all are "
+                f"in {path}; mend them or raise max_rejected in [documents]"
+            )
+
+    def _nothing_changed(self, counts: Counts) -> bool:
+        assert self._live is not None
+        same_documents = not (counts.added or counts.changed or counts.deleted)
+        return same_documents and self._live.manifest.config == json.loads(
+            json.dumps(self._config.to_mapping())
+        )
+
+    def _encoder(self, forward: ForwardIndex, full: bool) -> tuple[SifEncoder, bool]:
+        """Returns the live version's encoder where it may stay, else a new one."""
+        if self._live and not full:
+            config = config_from_mapping(self._live.manifest.config)
+            same = (config.words, config.dense.sif, config.collection.seed) == (
+                self._config.words,
+                self._config.dense.sif,
+                self._config.collection.seed,
+            )
+            if same:
+                return SifEncoder.load(self._live.folder / ENCODER), True
+        return fit_encoder(forward, self._config, self._progress), False
+
+    def _publish(self, encoder: SifEncoder, kept: bool, counts: Counts) -> Version:
+        fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder.fingerprint}
+        labels = [NOT_JUDGED]
+        if self._live and self._live.has(RANKER):
+            before = self._live.manifest.fingerprints
+            if kept and before["analysis"] == self._analyzer.fingerprint:
+                self._draft.share(self._live, RANKER)
+                fingerprints |= {name: before[name] for name in ("features", "ranker")}
+            else:
+                labels.append(WITHOUT_RANKER)
+        return self._draft.publish(
+            config=self._config.to_mapping(),
+            counts=asdict(counts),
+            fingerprints=fingerprints,
+            labels=tuple(labels),
+        )
+
+    def _tick(self, step: str) -> None:
+        now = time.perf_counter()
+        self._seconds[step] = round(now - self._started, 3)
+        self._started = now
+
+    def _report(self, version: str, published: bool, counts: Counts) -> IndexReport:
+        warnings = []
+        if counts.empty:
+            warnings.append(
+                f"{counts.empty} documents have no words; they are kept, and no query finds them"
+            )
+        if counts.rejected:
+            path = self._folder / REJECTED / f"{self._draft.name}.jsonl"
+            warnings.append(f"{counts.rejected} records were rejected; see {path}")
+        report = IndexReport(
+            version,
+            published,
+            counts,
+            self._seconds,
+            warnings,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        path = self._folder / JOBS / f"{self._draft.name}.json"
+        path.write_text(json.dumps(asdict(report), indent=1) + "\n")
+        return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Documents:
+    """Where the documents of a job are written to."""
+
+    writer: DocumentWriter
+    forward: ForwardIndexBuilder

@@ -1,0 +1,122 @@
+"""The embedded lexical engine: tantivy over terms that rankwell's own analysis made."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+from tantivy import Occur, Query
+
+from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.errors import DamagedVersion
+from rankwell.data.forward import FIELDS, ForwardIndex
+from rankwell.data.records import PADDING_ROW, Candidates
+from rankwell.indexer.selection import padded, top_rows
+
+_TERMS = "terms"
+_ROW = "row"
+_TOKENIZER = "whitespace"
+_WRITER_BYTES = 256 << 20
+# A filter that few rows pass goes into the query as their numbers; past that, hits are left out.
+_MAX_ROWS_IN_QUERY = 4096
+# tantivy keeps lock files in the folder of an index that is open.
+LOCK_FILES = (".tantivy-meta.lock", ".tantivy-writer.lock")
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    # frequencies without positions: phrases are looked up in the forward index
+    builder.add_text_field(_TERMS, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_integer_field(_ROW, indexed=True, fast=True)
+    return builder.build()
+
+
+class TantivyEngine:
+    """Selects rows by the BM25 that tantivy has built in (k1 1.2, b .75, quantised lengths)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the index in a folder.
+
+        Raises:
+            DamagedVersion: there is no index, or tantivy cannot read it.
+        """
+        try:
+            self._index = tantivy.Index.open(str(folder))
+        except (ValueError, OSError) as error:
+            raise DamagedVersion(f"the lexical index in {folder} cannot be opened: {error}") from None
+        _register_tokenizer(self._index)
+        self._schema = self._index.schema
+        self._searcher = self._index.searcher()
+
+    @classmethod
+    def build(cls, folder: Path, forward: ForwardIndex) -> "TantivyEngine":
+        """Writes the terms of all documents of a forward index into a folder and opens it."""
+        folder.mkdir(parents=True)
+        index = tantivy.Index(_schema(), path=str(folder))
+        _register_tokenizer(index)
+        writer = index.writer(_WRITER_BYTES, num_threads=min(4, os.cpu_count() or 1))
+        vocabulary = forward.vocabulary
+        # a stop word becomes nothing: the tokenizer splits at any number of spaces
+        term_of = np.array(["", *vocabulary.terms], object)[vocabulary.term_V + 1]
+        for row in range(forward.num_docs):
+            start = forward.offsets[row * len(FIELDS)]
+            end = forward.offsets[(row + 1) * len(FIELDS)]
+            document = tantivy.Document()
+            document.add_text(_TERMS, " ".join(term_of[forward.tokens_T[start:end]]))
+            document.add_integer(_ROW, row)
+            writer.add_document(document)
+        writer.commit()
+        writer.wait_merging_threads()
+        return cls(folder)
+
+    def search(
+        self, queries: Sequence[AnalysedQuery], k: int, mask_N: NDArray[np.bool_] | None = None
+    ) -> Candidates:
+        """Returns the best k rows of each query; see `CandidateEngine.search`."""
+        return padded([self._search(query, k, mask_N) for query in queries], k)
+
+    def count(self) -> int:
+        """Returns the number of documents in the index."""
+        return int(self._searcher.num_docs)
+
+    def close(self) -> None:
+        """Lets go of the index; the files close when the last search has ended."""
+        del self._searcher, self._index
+
+    def _search(
+        self, query: AnalysedQuery, k: int, mask_N: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        matches = [
+            (Occur.Should, Query.boost_query(self._term(term), float(count)) if count > 1 else self._term(term))
+            for term, count in zip(query.terms, query.counts, strict=True)
+        ]
+        allowed = self.count() if mask_N is None else int(mask_N.sum())
+        if not matches or not allowed:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        parsed = Query.boolean_query(matches)
+        if mask_N is not None and allowed <= _MAX_ROWS_IN_QUERY:
+            rows = Query.term_set_query(self._schema, _ROW, np.flatnonzero(mask_N).tolist())
+            parsed = Query.boolean_query(
+                [(Occur.Must, parsed), (Occur.Must, Query.const_score_query(rows, 0.0))]
+            )
+
+        def fetch(limit: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+            hits = self._searcher.search(parsed, limit, count=False).hits
+            scores = np.fromiter((score for score, _ in hits), np.float32, len(hits))
+            found = self._searcher.fast_field_values(_ROW, [address for _, address in hits])
+            rows = np.array(found, np.int64)
+            if mask_N is not None and len(rows):
+                rows = np.where(mask_N[rows], rows, PADDING_ROW)
+            return rows, scores
+
+        return top_rows(fetch, k, self.count())
+
+    def _term(self, term: str) -> Query:
+        return Query.term_query(self._schema, _TERMS, term)
+
+
+def _register_tokenizer(index: tantivy.Index) -> None:
+    splitter = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+    index.register_tokenizer(_TOKENIZER, splitter)

@@ -1,0 +1,1 @@
+"""Which candidate answers best? Fusion, features, the deep ranker and its training."""

@@ -1,0 +1,75 @@
+"""BM25 for given rows, from the forward index and the exact statistics of the collection.
+
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009. A word of
+the title counts as title_weight words, in the term's frequency and in the document's length alike
+(the simple BM25F of that paper, with one b).
+
+Shapes: K rows, T terms.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.config import LexicalConfig
+from rankwell.data.forward import ForwardIndex
+from rankwell.ranker.terms import QueryTerms
+
+
+def bm25_scores(
+    terms: QueryTerms, rows_K: NDArray[np.int64], forward: ForwardIndex, config: LexicalConfig
+) -> NDArray[np.float32]:
+    """Returns the BM25 score of each row: float32 [K].
+
+    sum over terms of count * idf * (k1 + 1) tf / (tf + k1 (1 - b + b length / average length))
+    """
+    scores_K = np.zeros(len(rows_K), np.float32)
+    if len(terms.ids_T) and len(rows_K):
+        title, text = forward.statistics.average_lengths_F
+        _bm25(
+            rows_K,
+            forward.tokens_T,
+            forward.offsets,
+            forward.lengths_NF,
+            terms.slot_V,
+            terms.idf_T * terms.counts_T,
+            config.k1,
+            config.b,
+            config.title_weight,
+            max(config.title_weight * title + text, 1e-9),
+            scores_K,
+        )
+    return scores_K
+
+
+def bm25_bound(terms: QueryTerms, config: LexicalConfig) -> float:
+    """Returns what no document's score can exceed: sum of count * idf * (k1 + 1).
+
+    Only terms that the collection has count: the bound belongs to the query and the collection, so
+    that a score scaled by it depends on no other candidate.
+    """
+    known = terms.known_T
+    return float((terms.idf_T * terms.counts_T)[known].sum() * (config.k1 + 1))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _bm25(  # type: ignore[no-untyped-def]
+    rows_K, tokens_T, offsets, lengths_NF, slot_V, weights_T, k1, b, title_weight, average, scores_K
+):
+    frequency_T = np.zeros(len(weights_T))
+    for k in range(len(rows_K)):
+        row = rows_K[k]
+        start, middle, end = offsets[2 * row], offsets[2 * row + 1], offsets[2 * row + 2]
+        frequency_T[:] = 0
+        for p in range(start, end):
+            slot = slot_V[tokens_T[p]]
+            if slot >= 0:
+                frequency_T[slot] += title_weight if p < middle else 1.0
+        length = title_weight * lengths_NF[row, 0] + lengths_NF[row, 1]
+        held_back = k1 * (1 - b + b * length / average)
+        score = 0.0
+        for t in range(len(weights_T)):
+            tf = frequency_T[t]
+            if tf > 0:
+                score += weights_T[t] * (k1 + 1) * tf / (tf + held_back)
+        scores_K[k] = score

@@ -1,0 +1,52 @@
+"""A query's terms as a forward index knows them.
+
+Shapes: T distinct terms of the query, V surface forms.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.forward import ForwardIndex
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTerms:
+    """The terms of one query with their statistics.
+
+    Attributes:
+        ids_T: int64; numbers in the vocabulary, -1 where no document and no given text has the term.
+        counts_T: float64; occurrences in the query.
+        idf_T: float64; log(1 + (N - df + .5) / (df + .5)), never negative, as Lucene has it.
+        known_T: bool; whether the collection has the term.
+        slot_V: int16; the place among the query's terms of each surface form, -1 for all others.
+    """
+
+    ids_T: NDArray[np.int64]
+    counts_T: NDArray[np.float64]
+    idf_T: NDArray[np.float64]
+    known_T: NDArray[np.bool_]
+    slot_V: NDArray[np.int16]
+
+
+def resolve(query: AnalysedQuery, forward: ForwardIndex) -> QueryTerms:
+    """Looks up a query's terms in a forward index."""
+    ids_T = np.array([forward.vocabulary.term_id(term) for term in query.terms], np.int64)
+    counts_T = np.array(query.counts, np.float64)
+    return weighted_terms(ids_T, counts_T, forward)
+
+
+def weighted_terms(
+    ids_T: NDArray[np.int64], counts_T: NDArray[np.float64], forward: ForwardIndex
+) -> QueryTerms:
+    """Returns terms given by their numbers and weights, with the collection's statistics."""
+    df_T = forward.statistics.document_frequencies(ids_T).astype(np.float64)
+    num_docs = forward.statistics.num_docs
+    idf_T = np.log1p((num_docs - df_T + 0.5) / (df_T + 0.5))
+    slot_V = np.full(forward.vocabulary.num_surfaces, -1, np.int16)
+    for place, term_id in enumerate(ids_T):
+        if term_id >= 0:
+            slot_V[forward.vocabulary.forms_of(int(term_id))] = place
+    return QueryTerms(ids_T, counts_T, idf_T, df_T > 0, slot_V)

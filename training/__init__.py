@@ -1,0 +1,1 @@
+"""How does a model train? Loops, early stopping and reproducibility; knows no model."""
