@@ -79,26 +79,20 @@ def words(text: str) -> list[str]:
 
 
 def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yields each surface form with its place in the original text, for highlights.
-
-    Characters are normalised one by one, so that places hold; a word whose form depends on
-    normalising it with its neighbours may be missed.
-    """
-    pieces: list[str] = []
-    origins: list[int] = []
-    if text.isascii():
-        folded = text.lower().replace("_", " ")
-        for match in _WORD.finditer(folded):
-            yield match.group()[:MAX_WORD_LENGTH], match.start(), match.end()
-        return
-    for place, character in enumerate(text):
-        form = normalise(character).replace("_", " ")
-        if _IDEOGRAPH.fullmatch(form):
-            form = f" {form} "
-        pieces.append(form)
-        origins.extend([place] * len(form))
-    for match in _WORD.finditer("".join(pieces)):
-        yield match.group()[:MAX_WORD_LENGTH], origins[match.start()], origins[match.end() - 1] + 1
+    """Yields each surface form with its place in the original text, for highlights."""
+    folded = normalise(text).replace("_", " ")
+    origins: list[int] | None = None
+    if len(folded) != len(text) or _IDEOGRAPH.search(folded):
+        # Normalised one by one, so that each piece knows the character it comes from; a form that
+        # depends on its neighbours may be missed, which costs a highlight and nothing else.
+        pieces = [_IDEOGRAPH.sub(r" \g<0> ", normalise(c).replace("_", " ")) for c in text]
+        origins = [place for place, piece in enumerate(pieces) for _ in piece]
+        folded = "".join(pieces)
+    for match in _WORD.finditer(folded):
+        start, end = match.start(), match.end()
+        if origins is not None:
+            start, end = origins[start], origins[end - 1] + 1
+        yield match.group()[:MAX_WORD_LENGTH], start, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +104,7 @@ class AnalysedQuery:
         surfaces: its words in order, stop words included.
         terms: its distinct terms, in order of first occurrence.
         counts: how often each term occurs in the query.
+        forms: the surface form in which each term occurs first.
         sequence: the terms in order, as places in `terms`; stop words are left out.
     """
 
@@ -117,6 +112,7 @@ class AnalysedQuery:
     surfaces: tuple[str, ...]
     terms: tuple[str, ...]
     counts: tuple[int, ...]
+    forms: tuple[str, ...]
     sequence: tuple[int, ...]
 
 
@@ -155,11 +151,21 @@ class Analyzer:
     def query(self, text: str) -> AnalysedQuery:
         """Analyses a query; one of stop words alone has words but no terms."""
         surfaces = words(text)
-        counts = Counter(term for term in self.terms(surfaces) if term is not None)
+        pairs = [
+            (term, surface)
+            for term, surface in zip(self.terms(surfaces), surfaces, strict=True)
+            if term is not None
+        ]
+        counts = Counter(term for term, _ in pairs)
+        forms = dict(reversed(pairs))  # the first of several wins
         places = {term: place for place, term in enumerate(counts)}
-        sequence = [places[term] for term in self.terms(surfaces) if term is not None]
         return AnalysedQuery(
-            text, tuple(surfaces), tuple(counts), tuple(counts.values()), tuple(sequence)
+            text=text,
+            surfaces=tuple(surfaces),
+            terms=tuple(counts),
+            counts=tuple(counts.values()),
+            forms=tuple(forms[term] for term in counts),
+            sequence=tuple(places[term] for term, _ in pairs),
         )
 
     def _stems(self, surfaces: Sequence[str]) -> list[str]:

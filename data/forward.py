@@ -225,6 +225,10 @@ class ForwardIndex:
         place = row * NUM_FIELDS + field
         return self.tokens_T[self.offsets[place] : self.offsets[place + 1]]
 
+    def document(self, row: int) -> NDArray[np.int32]:
+        """Returns the surface forms of a whole document."""
+        return self.tokens_T[self.offsets[row * NUM_FIELDS] : self.offsets[(row + 1) * NUM_FIELDS]]
+
     def with_texts(
         self, analyzer: Analyzer, titles: Sequence[str], texts: Sequence[str]
     ) -> "ForwardIndex":

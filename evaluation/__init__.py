@@ -1,0 +1,1 @@
+"""Did it help? Measures, runs and tables."""

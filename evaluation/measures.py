@@ -1,0 +1,103 @@
+"""Measures of a ranking, through ir_measures, and the one that training optimises.
+
+Shapes: Q queries, L list length.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+from ir_measures import Measure, Qrel, ScoredDoc
+from numpy.typing import NDArray
+
+from rankwell.data.errors import InputError, nearest
+
+DEFAULT_MEASURES = "nDCG@10 AP RR@10 R@100"
+
+Run = Mapping[str, Sequence[str]]
+"""The documents of each query, best first, by query id."""
+
+
+def parse_measures(names: str) -> list[Measure]:
+    """Returns the measures that a string of ir_measures' names asks for.
+
+    Raises:
+        InputError: a name is not one of a measure; the nearest are named.
+    """
+    measures = []
+    for name in names.replace(",", " ").split():
+        try:
+            measures.append(ir_measures.parse_measure(name))
+        except (NameError, ValueError, SyntaxError):
+            base = name.split("@")[0].split("(")[0]
+            known = [str(key) for key in ir_measures.measures.registry]
+            hint = nearest(base, known) if base not in known else "its parameters are not understood"
+            raise InputError(f"there is no measure '{name}'; {hint}") from None
+    if not measures:
+        raise InputError(f"no measure was named; try {DEFAULT_MEASURES}")
+    return measures
+
+
+def scored_run(run: Run) -> list[ScoredDoc]:
+    """Returns a run with strictly decreasing scores made from the ranks.
+
+    Measures disagree about ties, and sort equal scores by document id; ranks have no ties.
+    """
+    return [
+        ScoredDoc(query_id, doc_id, float(len(doc_ids) - place))
+        for query_id, doc_ids in run.items()
+        for place, doc_id in enumerate(doc_ids)
+    ]
+
+
+def aggregate(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> dict[str, float]:
+    """Returns the mean of each measure over all judged queries; a query without results counts 0."""
+    values = ir_measures.calc_aggregate(list(measures), list(judgments), scored_run(run))
+    return {str(measure): float(values[measure]) for measure in measures}
+
+
+def by_query(judgments: Sequence[Qrel], run: Run, measure: Measure) -> dict[str, float]:
+    """Returns the value of one measure for each judged query."""
+    return {
+        metric.query_id: float(metric.value)
+        for metric in ir_measures.iter_calc([measure], list(judgments), scored_run(run))
+    }
+
+
+def write_trec_run(path: Path, run: Run, tag: str) -> None:
+    """Writes a run in TREC's six columns: query, Q0, document, rank, score, tag."""
+    with path.open("w", encoding="utf-8") as file:
+        for query_id, doc_ids in run.items():
+            for place, doc_id in enumerate(doc_ids):
+                score = len(doc_ids) - place
+                file.write(f"{query_id} Q0 {doc_id} {place + 1} {score} {tag}\n")
+
+
+def ndcg(labels_QL: NDArray[np.floating], ideal_Q: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+    """Returns nDCG@k of lists of labels in their ranked order, with linear gains as trec_eval has.
+
+    Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", 2002:
+    DCG@k = sum over ranks i of label_i / log2(i + 1), divided by that of the ideal order.
+
+    Args:
+        labels_QL: labels in ranked order; padding is 0.
+        ideal_Q: the ideal DCG@k of each query, over all judged documents; see `ideal_dcg`.
+        k: the cut.
+
+    Returns:
+        float64 [Q]; 0 where the ideal is 0.
+    """
+    gains_Qk = np.maximum(labels_QL[:, :k], 0)
+    dcg_Q = (gains_Qk / np.log2(np.arange(2, gains_Qk.shape[1] + 2))).sum(1)
+    return np.divide(dcg_Q, ideal_Q, out=np.zeros(len(dcg_Q)), where=ideal_Q > 0)
+
+
+def ideal_dcg(relevances: Iterable[int], k: int) -> float:
+    """Returns the DCG@k of judged relevances in their best order.
+
+    >>> round(ideal_dcg([0, 1, 3], 10), 4)
+    3.6309
+    """
+    best = sorted((max(r, 0) for r in relevances), reverse=True)[:k]
+    return float(sum(r / np.log2(i + 2) for i, r in enumerate(best)))

@@ -1,0 +1,309 @@
+"""A collection, opened at one version: what people and programs search.
+
+Shapes: N documents, K candidates, D dimensions.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import Config, config_from_mapping
+from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import InputError
+from rankwell.data.filters import matching_rows
+from rankwell.data.forward import open_forward_index
+from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
+from rankwell.data.versions import (
+    DOCUMENTS,
+    ENCODER,
+    FORWARD,
+    LEXICAL,
+    RANKER,
+    VECTORS,
+    Version,
+    VersionStore,
+)
+from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.word_vectors import Neighbour
+from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.job import WORDS_OF_ROWS
+from rankwell.indexer.lexical import TantivyEngine
+from rankwell.ranker.features import FEATURES
+from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.pipeline import (
+    Dense,
+    Features,
+    Fuse,
+    Lexical,
+    Rank,
+    Ranking,
+    Request,
+    Scorer,
+    Stage,
+    fuse,
+)
+from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.snippets import snippet
+from rankwell.ranker.terms import resolve
+
+MAX_QUERY_WORDS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RankedText:
+    """A text given by hand: its place among those given, and its score."""
+
+    index: int
+    score: float
+
+
+class Collection:
+    """A version of a collection, open for search; safe to use from several threads."""
+
+    def __init__(self, folder: Path, version: Version) -> None:
+        """Opens every part of a version; see `open_collection`."""
+        self.folder = folder
+        self.version = version
+        self.config: Config = config_from_mapping(version.manifest.config)
+        self.analyzer = Analyzer(self.config.analysis, folder)
+        self._check_analysis()
+        self.documents = DocumentStore(version.folder / DOCUMENTS)
+        self.encoder = SifEncoder.load(version.folder / ENCODER)
+        forward = open_forward_index(version.folder / FORWARD)
+        vectors = version.folder / VECTORS
+        self.pool = Pool(
+            forward,
+            open_vectors(vectors),
+            self.encoder.word_vectors,
+            np.load(vectors / WORDS_OF_ROWS, mmap_mode="r"),
+        )
+        self._lexical = TantivyEngine(version.folder / LEXICAL)
+        self._dense = FaissEngine(vectors)
+        self.ranker = (
+            DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
+            if version.has(RANKER)
+            else None
+        )
+        weight = self.ranker.lexical_weight if self.ranker else self.config.fusion.lexical_weight
+        self.scorer = Scorer(self.config.lexical, weight)
+        self.first_stage = self._first_stage()
+        self.features = Features(self.pool, self.config.lexical, self.first_stage)
+        self._search = self._composed()
+        # the tables of words and terms are dictionaries made on first use: made here, once
+        _ = forward.vocabulary.term_ids, self.pool.words.unit_VD, self.pool.words.ids
+
+    def __enter__(self) -> Self:
+        """Returns the collection."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the collection."""
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the engines."""
+        self._lexical.close()
+        self._dense.close()
+
+    def __len__(self) -> int:
+        """Returns the number of documents."""
+        return len(self.documents)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages whose order can be looked at."""
+        return ("lexical", "dense", "fused", *(("ranked",) if self.ranker else ()))
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's own word
+        explain: bool = False,
+    ) -> SearchResult:
+        """Answers a query.
+
+        Args:
+            query: text.
+            k: hits wanted, from 1 to the configured fusion depth.
+            filter: a condition on metadata fields; see `rankwell.data.filters`.
+            explain: whether each hit comes with its scores by stage and its features.
+
+        Raises:
+            InputError: the query is blank, k is out of range, or the filter is malformed.
+        """
+        started = time.perf_counter()
+        depth = self.config.fusion.depth
+        if not 1 <= k <= depth:
+            raise InputError(f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]")
+        request, degraded = self._request(query, filter)
+        prepared = time.perf_counter()
+        ranking = self._search(Ranking.start(request))
+        ranked = time.perf_counter()
+        page = ranking.first(k)
+        hits = tuple(self._hit(place, page) for place in range(len(page.scored)))
+        finished = time.perf_counter()
+        stages = (
+            StageTime("query", (prepared - started) * 1000, 0),
+            *(left.time for left in ranking.trail),
+            StageTime("page", (finished - ranked) * 1000, len(hits)),
+        )
+        if self.ranker is None:
+            degraded = (*degraded, "this version has no ranker; the fused order stands")
+        return SearchResult(
+            self.version.name,
+            query,
+            (finished - started) * 1000,
+            stages,
+            degraded,
+            hits,
+            self._explanations(ranking, hits) if explain else (),
+        )
+
+    def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
+        """Returns a query's whole ranking with its trail of stages, for programs that look inside."""
+        return self._search(Ranking.start(self._request(query, filter)[0]))
+
+    def candidates(self, query: str) -> Ranking:
+        """Returns a query's fused candidates before the cut, both scores completed."""
+        return self.first_stage(Ranking.start(self._request(query, None)[0]))
+
+    def rerank(
+        self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
+    ) -> list[RankedText]:
+        """Scores texts that come from elsewhere, best first.
+
+        A text that the collection holds too gets the score that a search gives it.
+
+        Args:
+            query: text.
+            texts: the bodies.
+            titles: their titles, empty by default.
+
+        Raises:
+            InputError: the query is blank, or there are more or fewer titles than texts.
+        """
+        titles = [""] * len(texts) if titles is None else titles
+        if len(titles) != len(texts):
+            raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
+        request, _ = self._request(query, None)
+        pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
+        terms = resolve(request.query, pool.forward)
+        scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
+        scores_K = scored.fused_K
+        if self.ranker is not None:
+            extractor = self.features.extractor(self.first_stage(Ranking.start(request)))
+            features_KF = extractor.features(scored, pool, terms)
+            scores_K = self.ranker.scores(features_KF, scored.fused_K)
+        order = np.argsort(-scores_K, kind="stable")
+        return [RankedText(int(place), float(scores_K[place])) for place in order]
+
+    def document(self, doc_id: str) -> Document:
+        """Returns a document by its id.
+
+        Raises:
+            NotFound: there is no such document.
+        """
+        return self.documents[self.documents.row_of(doc_id)]
+
+    def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
+        """Returns the words used most like a word; see `WordVectors.neighbours`."""
+        return self.encoder.word_vectors.neighbours(word, k)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns the vectors of texts: float32 [N, D]."""
+        return self.encoder.encode_documents(texts)
+
+    def _first_stage(self) -> Fuse:
+        lexical = Lexical(self._lexical, self.pool, self.scorer)
+        dense = Dense(self._dense, self.pool, self.scorer)
+        return fuse(lexical % self.config.lexical.depth, dense % self.config.dense.depth)
+
+    def _composed(self) -> Stage:
+        search = self.first_stage % self.config.fusion.depth
+        if self.ranker is None:
+            return search
+        return search >> self.features >> Rank(self.ranker)
+
+    def _check_analysis(self) -> None:
+        wanted = self.version.manifest.fingerprints["analysis"]
+        if wanted != self.analyzer.fingerprint:
+            raise InputError(
+                f"version {self.version.name} was analysed with other stop words, synonyms or "
+                f"Unicode tables ({wanted}, here {self.analyzer.fingerprint}); bring it up to "
+                f"date with: rankwell index {self.folder}"
+            )
+
+    def _request(
+        self, query: str, filter_: Mapping[str, Any] | None
+    ) -> tuple[Request, tuple[str, ...]]:
+        if not query.strip():
+            raise InputError("the query is empty; give it at least one word")
+        degraded: tuple[str, ...] = ()
+        analysed = self.analyzer.query(query)
+        if len(analysed.surfaces) > MAX_QUERY_WORDS:
+            degraded = (
+                f"the query has {len(analysed.surfaces)} words; its first {MAX_QUERY_WORDS} were used",
+            )
+            cut = self.analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
+            analysed = replace(cut, text=query)
+        elif not analysed.surfaces:
+            degraded = ("the query has no words",)
+        mask_N = None if filter_ is None else matching_rows(filter_, self.documents)
+        terms = resolve(analysed, self.pool.forward)
+        vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
+        return Request(analysed, terms, vector_D, mask_N), degraded
+
+    def _hit(self, place: int, ranking: Ranking) -> Hit:
+        document = self.documents[int(ranking.scored.rows_K[place])]
+        return Hit(
+            place + 1,
+            document.doc_id,
+            float(ranking.scores_K[place]),
+            document.title,
+            snippet(document.text, ranking.request.query, self.analyzer),
+            document.fields,
+        )
+
+    def _explanations(self, ranking: Ranking, hits: Sequence[Hit]) -> tuple[Explanation, ...]:
+        explanations = []
+        for place, hit in enumerate(hits):
+            row = ranking.scored.rows_K[place]
+            scores = {
+                left.time.name: float(left.scores_K[left.rows_K == row][0])
+                for left in ranking.trail
+                if left.time.name in self.stage_names and row in left.rows_K
+            }
+            features = (
+                {}
+                if ranking.features_KF is None
+                else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
+            )
+            explanations.append(Explanation(hit.doc_id, scores, features))
+        return tuple(explanations)
+
+
+def open_collection(path: str | Path, version: str | None = None) -> Collection:
+    """Opens a collection folder at its live version, or at another.
+
+    Raises:
+        NotFound: nothing is published yet, or there is no such version.
+        DamagedVersion: a part of the version is missing or malformed.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; make a collection with: rankwell new {folder}")
+    return Collection(folder, VersionStore(folder).open(version))

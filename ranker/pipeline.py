@@ -1,0 +1,309 @@
+"""The life of a query as a composition of stages.
+
+    search = fuse(lexical % 1000, dense % 1000) % 200 >> features >> ranker
+
+`>>` is "then", `%` is "keep the first k". A stage takes a `Ranking` and returns the next one; each
+named stage leaves its name, its time and its order behind.
+
+Shapes: K candidates, F features, D dimensions, N documents.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.config import LexicalConfig
+from rankwell.data.records import StageTime
+from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.lexical import TantivyEngine
+from rankwell.ranker.bm25 import bm25_bound, bm25_scores
+from rankwell.ranker.features import FeatureExtractor, Scored
+from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.pool import Pool
+from rankwell.ranker.terms import QueryTerms
+
+REFERENCE_DOCS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One query, ready to be searched for.
+
+    Attributes:
+        query: after analysis.
+        terms: its terms in the collection.
+        vector_D: float32; its vector.
+        mask_N: bool; the rows that a filter lets through, None without one.
+    """
+
+    query: AnalysedQuery
+    terms: QueryTerms
+    vector_D: NDArray[np.float32]
+    mask_N: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a stage left behind: its time, and its candidates in order."""
+
+    time: StageTime
+    rows_K: NDArray[np.int64]
+    scores_K: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A query's candidates on their way through the stages, best first.
+
+    Attributes:
+        request: the query.
+        scored: the candidates with the scores that are complete so far.
+        scores_K: float32; the score that orders them now.
+        extractor: prepared by the features stage, for explanations and texts from elsewhere.
+        features_KF: float32; None before the features stage.
+        trail: what each stage left, in order.
+    """
+
+    request: Request
+    scored: Scored
+    scores_K: NDArray[np.float32]
+    extractor: FeatureExtractor | None = None
+    features_KF: NDArray[np.float32] | None = None
+    trail: tuple[Left, ...] = ()
+
+    @classmethod
+    def start(cls, request: Request) -> "Ranking":
+        """Returns the ranking without candidates that the first stage takes."""
+        nothing = np.zeros(0, np.float32)
+        return cls(request, Scored(np.zeros(0, np.int64), nothing, nothing, nothing), nothing)
+
+    def ordered(self, scored: Scored, scores_K: NDArray[np.float32]) -> "Ranking":
+        """Returns a ranking of other candidates by a score, ties by row."""
+        order = np.lexsort((scored.rows_K, -scores_K))
+        return replace(self, scored=scored.take(order), scores_K=scores_K[order], features_KF=None)
+
+    def first(self, k: int) -> "Ranking":
+        """Returns the best k."""
+        features_KF = None if self.features_KF is None else self.features_KF[:k]
+        return replace(
+            self,
+            scored=self.scored.take(slice(0, k)),
+            scores_K=self.scores_K[:k],
+            features_KF=features_KF,
+        )
+
+
+class Stage(ABC):
+    """A step of a search."""
+
+    @abstractmethod
+    def __call__(self, ranking: Ranking) -> Ranking:
+        """Returns the ranking after this stage."""
+
+    def __rshift__(self, then: "Stage") -> "Stage":
+        """Returns both stages, one after the other."""
+        return _Then(self, then)
+
+    def __mod__(self, k: int) -> "Stage":
+        """Returns this stage with only its best k kept."""
+        return _First(self, k)
+
+
+class NamedStage(Stage):
+    """A stage that leaves its name, time and order in the ranking's trail."""
+
+    name: str
+
+    def __call__(self, ranking: Ranking) -> Ranking:
+        """Returns the ranking after this stage, with what it took."""
+        started = time.perf_counter()
+        after = self.run(ranking)
+        ms = (time.perf_counter() - started) * 1000
+        left = Left(
+            StageTime(self.name, ms, len(after.scored)), after.scored.rows_K, after.scores_K
+        )
+        return replace(after, trail=(*after.trail, left))
+
+    @abstractmethod
+    def run(self, ranking: Ranking) -> Ranking:
+        """Does the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Then(Stage):
+    before: Stage
+    after: Stage
+
+    def __call__(self, ranking: Ranking) -> Ranking:
+        return self.after(self.before(ranking))
+
+
+@dataclass(frozen=True, slots=True)
+class _First(Stage):
+    stage: Stage
+    k: int
+
+    def __call__(self, ranking: Ranking) -> Ranking:
+        return self.stage(ranking).first(self.k)
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Completes and fuses the first-stage scores of any rows of any pool.
+
+    Attributes:
+        config: the [lexical] section: BM25's parameters.
+        lexical_weight: the share of the lexical score in the fused one.
+    """
+
+    config: LexicalConfig
+    lexical_weight: float
+
+    def scored(
+        self, rows_K: NDArray[np.int64], pool: Pool, terms: QueryTerms, request: Request
+    ) -> Scored:
+        """Returns rows with both scores and the fused one, whichever engine found them.
+
+        The lexical score is divided by its bound for the query, so that both lie on fixed scales
+        and no score depends on another candidate.
+        """
+        bound = max(bm25_bound(request.terms, self.config), 1e-9)
+        lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
+        dense_K = pool.vectors_ND[rows_K].astype(np.float32) @ request.vector_D
+        fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
+        return Scored(rows_K, lexical_K, dense_K, fused_K.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Lexical(NamedStage):
+    """Candidates that share words with the query, ordered by exact BM25."""
+
+    engine: TantivyEngine
+    pool: Pool
+    scorer: Scorer
+    depth: int = 1000
+    name: str = "lexical"
+
+    def __mod__(self, k: int) -> "Lexical":
+        """Returns the same candidates to another depth."""
+        return replace(self, depth=k)
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Asks the engine."""
+        request = ranking.request
+        rows_K = self.engine.search([request.query], self.depth, request.mask_N).rows(0)
+        scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
+        return ranking.ordered(scored, scored.lexical_K)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(NamedStage):
+    """Candidates with a vector near the query's, ordered by exact inner product."""
+
+    engine: FaissEngine
+    pool: Pool
+    scorer: Scorer
+    depth: int = 1000
+    name: str = "dense"
+
+    def __mod__(self, k: int) -> "Dense":
+        """Returns the same candidates to another depth."""
+        return replace(self, depth=k)
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Asks the engine."""
+        request = ranking.request
+        rows_K = self.engine.search(request.vector_D[None], self.depth, request.mask_N).rows(0)
+        scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
+        return ranking.ordered(scored, scored.dense_K)
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse(NamedStage):
+    """The union of two stages' candidates, both scores completed, ordered by the fused one."""
+
+    lexical: Stage
+    dense: Stage
+    name: str = "fused"
+
+    def __call__(self, ranking: Ranking) -> Ranking:
+        """Runs both stages, then fuses; their times stay their own."""
+        lexical = self.lexical(ranking)
+        dense = self.dense(replace(ranking, trail=lexical.trail))
+        together = replace(dense, scored=_union(lexical.scored, dense.scored))
+        return NamedStage.__call__(self, together)
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Orders the union."""
+        return ranking.ordered(ranking.scored, ranking.scored.fused_K)
+
+
+def fuse(lexical: Stage, dense: Stage) -> Fuse:
+    """Returns the fusion of a lexical and a dense stage."""
+    return Fuse(lexical, dense)
+
+
+def _union(one: Scored, other: Scored) -> Scored:
+    both = [
+        np.concatenate([a, b])
+        for a, b in (
+            (one.rows_K, other.rows_K),
+            (one.lexical_K, other.lexical_K),
+            (one.dense_K, other.dense_K),
+            (one.fused_K, other.fused_K),
+        )
+    ]
+    _, places = np.unique(both[0], return_index=True)
+    return Scored(*both).take(places)
+
+
+@dataclass(frozen=True, slots=True)
+class Features(NamedStage):
+    """The features of every candidate, over the query's reference list.
+
+    `first_stage` makes the reference list where a filter hides part of it.
+    """
+
+    pool: Pool
+    config: LexicalConfig
+    first_stage: Stage
+    name: str = "features"
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Computes the features; the order stays."""
+        extractor = self.extractor(ranking)
+        features_KF = extractor.features(ranking.scored, self.pool, ranking.request.terms)
+        return replace(ranking, extractor=extractor, features_KF=features_KF)
+
+    def extractor(self, ranking: Ranking) -> FeatureExtractor:
+        """Returns what computes this query's features, its reference list prepared."""
+        request = ranking.request
+        whole = ranking
+        if request.mask_N is not None:
+            whole = self.first_stage(Ranking.start(replace(request, mask_N=None)))
+        reference = whole.scored.take(slice(0, REFERENCE_DOCS))
+        return FeatureExtractor(request.query, request.terms, reference, self.pool, self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Rank(NamedStage):
+    """The deep ranker's order."""
+
+    ranker: DeepRanker
+    name: str = "ranked"
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Scores the features."""
+        assert ranking.features_KF is not None
+        scores_K = self.ranker.scores(ranking.features_KF, ranking.scored.fused_K)
+        order = np.lexsort((ranking.scored.rows_K, -scores_K))
+        return replace(
+            ranking,
+            scored=ranking.scored.take(order),
+            scores_K=scores_K[order],
+            features_KF=ranking.features_KF[order],
+        )

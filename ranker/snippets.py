@@ -1,0 +1,51 @@
+"""Snippets: the part of a text that shows best why it was found, with the matches marked."""
+
+import html
+
+from rankwell.data.analysis import AnalysedQuery, Analyzer, word_spans
+
+SNIPPET_WORDS = 40
+# Past this many characters a text is not looked at: a page must not wait for one huge document.
+MAX_CHARACTERS = 20_000
+
+
+def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
+    """Returns the window of a text with most of the query's distinct terms, as safe HTML.
+
+    All of the text is escaped; the only markup is <mark> around matching words.
+    """
+    text = text[:MAX_CHARACTERS]
+    spans = list(word_spans(text))
+    wanted = set(query.terms)
+    forms = {surface for surface, _, _ in spans}
+    terms = dict(zip(forms, analyzer.terms(list(forms)), strict=True))
+    hits = [place for place, span in enumerate(spans) if terms[span[0]] in wanted]
+    first = _best_window(hits, [terms[spans[place][0]] for place in hits], len(spans))
+    shown = spans[first : first + SNIPPET_WORDS]
+    if not shown:
+        return html.escape(text[:300])
+    pieces = ["… " if first else ""]
+    at = 0 if not first else shown[0][1]
+    for surface, start, end in shown:
+        pieces.append(html.escape(text[at:start]))
+        word = html.escape(text[start:end])
+        pieces.append(f"<mark>{word}</mark>" if terms[surface] in wanted else word)
+        at = end
+    more = first + SNIPPET_WORDS < len(spans)
+    pieces.append(" …" if more else html.escape(text[at:]))
+    return "".join(pieces)
+
+
+def _best_window(hits: list[int], terms: list[str | None], num_words: int) -> int:
+    """Returns the first word of the window with most distinct terms, then most matches."""
+    best, best_value = 0, (0, 0)
+    right = 0
+    for left, place in enumerate(hits):
+        right = max(right, left)
+        while right < len(hits) and hits[right] < place + SNIPPET_WORDS:
+            right += 1
+        value = (len(set(terms[left:right])), right - left)
+        if value > best_value:
+            # a few words before the first match make it readable
+            best, best_value = max(0, place - 5), value
+    return min(best, max(0, num_words - SNIPPET_WORDS))
