@@ -22,8 +22,7 @@ ANALYSIS_VERSION = 1
 
 # The function words that carry next to no meaning in English search, as Lucene's default has them.
 ENGLISH_STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then "
-    "there these they this to was will with".split()
+    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with"]
 )
 
 MAX_WORD_LENGTH = 255

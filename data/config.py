@@ -16,9 +16,7 @@ from rankwell.data.errors import ConfigError, nearest
 CONFIG_FILE = "rankwell.toml"
 
 
-def setting(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None
-) -> Any:
+def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
     """Declares one key: its default, its sentence, and the range of its value, both ends allowed."""
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
 
@@ -86,7 +84,9 @@ class AnalysisConfig(Section):
 
     language: str = setting("english", "a Snowball stemmer's name, or none")
     stop_words: str = setting("auto", "auto (those of the language), none, or a file of words")
-    synonyms: str = setting("", "a file of lines such as `car, automobile`: words that are one term")
+    synonyms: str = setting(
+        "", "a file of lines such as `car, automobile`: words that are one term"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,9 @@ class DocumentWriter:
         if self._pending:
             arrays = [
                 pa.array(column, kind)
-                for column, kind in zip(zip(*self._pending, strict=True), _SPOOL_SCHEMA.types, strict=True)
+                for column, kind in zip(
+                    zip(*self._pending, strict=True), _SPOOL_SCHEMA.types, strict=True
+                )
             ]
             self._spool.write_batch(pa.record_batch(arrays, schema=_SPOOL_SCHEMA))
             self._pending = []
@@ -159,7 +161,9 @@ class DocumentStore:
         """Returns the content hash of every document by its id."""
         return dict(
             zip(
-                self.table["doc_id"].to_pylist(), self.table["content_hash"].to_pylist(), strict=True
+                self.table["doc_id"].to_pylist(),
+                self.table["content_hash"].to_pylist(),
+                strict=True,
             )
         )
 

@@ -61,7 +61,9 @@ class MissingPackage(Unavailable):
     """An optional package is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; install it with: pip install 'rankwell[{extra}]'")
+        super().__init__(
+            f"{package} is not installed; install it with: pip install 'rankwell[{extra}]'"
+        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

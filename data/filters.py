@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError, nearest
 
+_EXAMPLE = """it looks like {"category": "Physics"}"""
 _RANGES = {
     "gte": pc.greater_equal,
     "gt": pc.greater,
@@ -42,19 +44,39 @@ def matching_rows(filter_: Mapping[str, Any], documents: DocumentStore) -> NDArr
         InputError: a field is unknown, an operator is unknown, or a value has the wrong type.
     """
     if not isinstance(filter_, Mapping):
-        raise InputError(f"a filter is a JSON object such as {{\"field\": \"value\"}}, found {filter_!r}")
+        raise InputError(f"the filter is not a JSON object; {_EXAMPLE}")
     mask_N = np.ones(len(documents), bool)
     for name, condition in filter_.items():
         if name == "not":
             mask_N &= ~matching_rows(condition, documents)
         elif name not in documents.field_types:
-            hint = nearest(name, documents.field_types) if documents.field_types else (
-                "these documents have no fields"
+            hint = (
+                nearest(name, documents.field_types)
+                if documents.field_types
+                else ("these documents have no fields")
             )
             raise InputError(f"the filter names the field '{name}', which does not exist; {hint}")
         else:
             mask_N &= _condition(name, condition, documents)
     return mask_N
+
+
+def parsed_filter(text: str | None) -> dict[str, Any] | None:
+    """Returns the filter that a command line or a URL gives as JSON; None for no text.
+
+    Raises:
+        InputError: it is not a JSON object.
+    """
+    if not text:
+        return None
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        reason = error.msg.split(": line")[0]
+        raise InputError(f"the filter is not JSON ({reason}); {_EXAMPLE}") from None
+    if not isinstance(parsed, dict):
+        raise InputError(f"the filter is not a JSON object; {_EXAMPLE}")
+    return parsed
 
 
 def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[np.bool_]:
@@ -71,7 +93,9 @@ def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[n
             mask_N &= _one_of(name, operand, column, kind)
         elif operator == "exists":
             if not isinstance(operand, bool):
-                raise InputError(f"'exists' of the filter on '{name}' is true or false, found {operand!r}")
+                raise InputError(
+                    f"'exists' of the filter on '{name}' is true or false, found {operand!r}"
+                )
             mask_N &= _bits(column.is_valid() if operand else column.is_null())
         elif operator in _RANGES:
             if pa.types.is_list(kind) or pa.types.is_boolean(kind):
@@ -115,7 +139,9 @@ def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
         else isinstance(value, int | float) and not isinstance(value, bool)
     )
     if not fits:
-        raise InputError(f"the field '{name}' holds values of type {kind}, the filter has {value!r}")
+        raise InputError(
+            f"the field '{name}' holds values of type {kind}, the filter has {value!r}"
+        )
     if pa.types.is_integer(kind) and isinstance(value, float):
         return pa.scalar(value, pa.float64())
     return pa.scalar(value, kind)

@@ -328,7 +328,9 @@ class ForwardIndexBuilder:
         term_V: NDArray[np.int32],
         terms: list[str],
     ) -> None:
-        table = pa.table({"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V})
+        table = pa.table(
+            {"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V}
+        )
         _write_arrow(table, self._folder / VOCABULARY)
         _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), self._folder / TERMS)
         np.save(self._folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))

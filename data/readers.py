@@ -155,7 +155,9 @@ def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qr
         return read_judgments(folder / name)
     if config.mixed and split != "dev":
         judgments = read_judgments(folder / config.mixed)
-        return [j for j in judgments if _is_test(j.query_id, config.test_share) == (split == "test")]
+        return [
+            j for j in judgments if _is_test(j.query_id, config.test_share) == (split == "test")
+        ]
     return []
 
 

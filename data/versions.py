@@ -43,7 +43,17 @@ REJECTED = "rejected"
 JOBS = "jobs"
 
 # What can change the numbers that a version holds.
-_LIBRARIES = ("rankwell", "numpy", "torch", "faiss-cpu", "faiss-gpu", "tantivy", "pyarrow", "numba", "PyStemmer")
+_LIBRARIES = (
+    "rankwell",
+    "numpy",
+    "torch",
+    "faiss-cpu",
+    "faiss-gpu",
+    "tantivy",
+    "pyarrow",
+    "numba",
+    "PyStemmer",
+)
 _DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
 _LOCK = "lock"
 _CHUNK_BYTES = 1 << 20
@@ -141,7 +151,9 @@ class VersionStore:
             file = folder / path
             size = file.stat().st_size if file.is_file() else -1
             if size != record.size_bytes:
-                found = "is missing" if size < 0 else f"has {size} bytes instead of {record.size_bytes}"
+                found = (
+                    "is missing" if size < 0 else f"has {size} bytes instead of {record.size_bytes}"
+                )
                 raise DamagedVersion(_damage(folder, path, found))
         return Version(folder, manifest)
 
@@ -155,7 +167,9 @@ class VersionStore:
         version = self.open(name)
         for path, record in version.manifest.files.items():
             if _sha256(version.folder / path) != record.sha256:
-                raise DamagedVersion(_damage(version.folder, path, "has changed since it was written"))
+                raise DamagedVersion(
+                    _damage(version.folder, path, "has changed since it was written")
+                )
         listed = set(version.manifest.files) | {MANIFEST}
         for file in sorted(p for p in version.folder.rglob("*") if p.is_file()):
             path = file.relative_to(version.folder).as_posix()

@@ -60,8 +60,8 @@ class SifEncoder:
         word_of_V = plain.words_of(forward)
         sample = np.arange(0, forward.num_docs, step)
         vectors = np.concatenate(
-            [plain._pooled(forward, rows, word_of_V) for rows in _chunks(sample)] or
-            [np.zeros((0, plain.dimensions), np.float32)]
+            [plain._pooled(forward, rows, word_of_V) for rows in _chunks(sample)]
+            or [np.zeros((0, plain.dimensions), np.float32)]
         )
         _, vectors_eigen = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
         direction = vectors_eigen[:, -1].astype(np.float32) if vectors.any() else plain.direction_D
@@ -113,7 +113,9 @@ class SifEncoder:
             "direction": self.direction_D,
         }
         save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / TENSORS)
-        (folder / WORDS).write_text("".join(f"{word}\n" for word in trained.words), encoding="utf-8")
+        (folder / WORDS).write_text(
+            "".join(f"{word}\n" for word in trained.words), encoding="utf-8"
+        )
         summary = {
             "format_version": FORMAT_VERSION,
             "kind": "sif",
@@ -143,7 +145,9 @@ class SifEncoder:
         probability_V = counts_V / max(counts_V.sum(), 1)
         return (self.sif / (self.sif + probability_V)).astype(np.float32)
 
-    def _sums(self, tokens_T: NDArray[np.int64], starts_N: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _sums(
+        self, tokens_T: NDArray[np.int64], starts_N: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Returns the weighted sums of runs of trained words: float32 [N, D]."""
         if not len(tokens_T):
             return np.zeros((len(starts_N), self.dimensions), np.float32)

@@ -74,7 +74,9 @@ def train_words(
     """
     counts_V = frequent_counts(forward, config)
     num_tokens = len(forward.tokens_T)
-    epochs = config.epochs or min(MAX_EPOCHS, max(MIN_EPOCHS, round(TARGET_WORDS / max(num_tokens, 1))))
+    epochs = config.epochs or min(
+        MAX_EPOCHS, max(MIN_EPOCHS, round(TARGET_WORDS / max(num_tokens, 1)))
+    )
     total = num_tokens * epochs
     done = 0
     with deterministic(seed) as rng:
@@ -132,7 +134,9 @@ class _Trainer:
         frequency = counts_V / max(counts_V.sum(), 1)
         ratio = config.subsample / np.maximum(frequency, 1e-12)
         # the rule of the published code, which keeps somewhat more than the paper's formula
-        self._keep_V = np.minimum(np.sqrt(ratio) + ratio, 1.0) if config.subsample else np.ones(num_words)
+        self._keep_V = (
+            np.minimum(np.sqrt(ratio) + ratio, 1.0) if config.subsample else np.ones(num_words)
+        )
         noise = counts_V**0.75
         self._noise_cdf = np.cumsum(noise) / max(noise.sum(), 1)
         self._band = _distances(BLOCK_WORDS, config.window)
@@ -172,7 +176,9 @@ class _Trainer:
         own_ML = segments_ME[:, window : window + block]
         drawn = np.searchsorted(self._noise_cdf, self._rng.random((len(words_ME), NUM_NOISE)))
         noise_MK = torch.from_numpy(drawn.clip(max=len(self._keep_V) - 1))
-        mask_MLE = (self._band <= reach_ML[:, :, None]) & (own_ML[:, :, None] == segments_ME[:, None, :])
+        mask_MLE = (self._band <= reach_ML[:, :, None]) & (
+            own_ML[:, :, None] == segments_ME[:, None, :]
+        )
         mask_MLE &= (own_ML >= 0)[:, :, None]
         x_MLD = self.vectors_VD[words_ML]
         y_MED = self._contexts_VD[words_ME]
@@ -200,5 +206,7 @@ def _distances(block: int, window: int) -> torch.Tensor:
 
     The word itself is put out of every window's reach.
     """
-    distance = (torch.arange(block + 2 * window)[None] - window - torch.arange(block)[:, None]).abs()
+    distance = (
+        torch.arange(block + 2 * window)[None] - window - torch.arange(block)[:, None]
+    ).abs()
     return distance.masked_fill(distance == 0, window + 1)

@@ -70,7 +70,9 @@ class WordVectors:
         a_D, b_D, c_D = (self.unit_VD[self._id(word)] for word in (a, b, c))
         return self._nearest(unit(b_D - a_D + c_D), k, [a, b, c])
 
-    def _nearest(self, query_D: NDArray[np.float32], k: int, left_out: Sequence[str]) -> list[Neighbour]:
+    def _nearest(
+        self, query_D: NDArray[np.float32], k: int, left_out: Sequence[str]
+    ) -> list[Neighbour]:
         similarity_V = self.unit_VD @ query_D
         similarity_V[[self._id(word) for word in left_out]] = -np.inf
         k = min(k, len(self.words) - len(set(left_out)))
@@ -82,7 +84,9 @@ class WordVectors:
         found = self.ids.get(forms[0]) if len(forms) == 1 else None
         if found is None:
             near = nearest(word, self.words).replace("known are", "trained are")
-            hint = near if near.startswith("did you mean") else "it occurs too rarely, or not at all"
+            hint = (
+                near if near.startswith("did you mean") else "it occurs too rarely, or not at all"
+            )
             raise NotFound(f"'{word}' has no vector; {hint}")
         return found
 

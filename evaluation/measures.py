@@ -32,7 +32,9 @@ def parse_measures(names: str) -> list[Measure]:
         except (NameError, ValueError, SyntaxError):
             base = name.split("@")[0].split("(")[0]
             known = [str(key) for key in ir_measures.measures.registry]
-            hint = nearest(base, known) if base not in known else "its parameters are not understood"
+            hint = (
+                nearest(base, known) if base not in known else "its parameters are not understood"
+            )
             raise InputError(f"there is no measure '{name}'; {hint}") from None
     if not measures:
         raise InputError(f"no measure was named; try {DEFAULT_MEASURES}")
@@ -74,7 +76,9 @@ def write_trec_run(path: Path, run: Run, tag: str) -> None:
                 file.write(f"{query_id} Q0 {doc_id} {place + 1} {score} {tag}\n")
 
 
-def ndcg(labels_QL: NDArray[np.floating], ideal_Q: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+def ndcg(
+    labels_QL: NDArray[np.floating], ideal_Q: NDArray[np.floating], k: int
+) -> NDArray[np.float64]:
     """Returns nDCG@k of lists of labels in their ranked order, with linear gains as trec_eval has.
 
     Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", 2002:

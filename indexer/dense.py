@@ -61,7 +61,9 @@ class FaissEngine:
             )
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise DamagedVersion(f"the vector index in {folder} cannot be opened: {reason}") from None
+            raise DamagedVersion(
+                f"the vector index in {folder} cannot be opened: {reason}"
+            ) from None
 
     @classmethod
     def build(cls, folder: Path, vectors_ND: NDArray[np.float16]) -> "FaissEngine":

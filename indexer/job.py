@@ -13,7 +13,7 @@ from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, DocumentWriter
 from rankwell.data.errors import InputError, RejectedRecords
-from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder, open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
@@ -102,9 +102,7 @@ def index_collection(
         return job.run(full)
 
 
-def fit_encoder(
-    forward: ForwardIndex, config: Config, progress: Progress = silent
-) -> SifEncoder:
+def fit_encoder(forward: ForwardIndex, config: Config, progress: Progress = silent) -> SifEncoder:
     """Trains word vectors on a forward index and fits the encoder that pools them."""
     trained = train_words(
         forward,
@@ -127,6 +125,36 @@ def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> F
     vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
     np.save(draft.folder / VECTORS / WORDS_OF_ROWS, encoder.words_of(forward))
     return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
+
+
+def retrain_words(folder: Path, progress: Progress = silent) -> Version:
+    """Trains word vectors again, and the document vectors with them, as a new version.
+
+    A ranker belongs to the vectors it was trained on, so the new version has none.
+
+    Raises:
+        NotFound: there is no version yet.
+        InputError: the configuration cannot be used, or another job is at work.
+    """
+    config = load_config(folder)
+    store = VersionStore(folder)
+    with store.draft() as draft:
+        live = store.open()
+        for part in (DOCUMENTS, FORWARD, LEXICAL):
+            draft.share(live, part)
+        forward = open_forward_index(live.folder / FORWARD)
+        encoder = fit_encoder(forward, config, progress)
+        write_vectors(draft, encoder, forward).close()
+        mapping = config.to_mapping()
+        return draft.publish(
+            config={**live.manifest.config, "words": mapping["words"], "dense": mapping["dense"]},
+            counts=live.manifest.counts,
+            fingerprints={
+                "analysis": live.manifest.fingerprints["analysis"],
+                "encoder": encoder.fingerprint,
+            },
+            labels=(NOT_JUDGED, *((WITHOUT_RANKER,) if live.has(RANKER) else ())),
+        )
 
 
 class _Job:
@@ -198,9 +226,7 @@ class _Job:
             if isinstance(record, Rejected):
                 rejected.append(record)
             elif record.doc_id in seen:
-                rejected.append(
-                    Rejected(str(path), line, f"the id '{record.doc_id}' came before")
-                )
+                rejected.append(Rejected(str(path), line, f"the id '{record.doc_id}' came before"))
             else:
                 seen[record.doc_id] = documents.writer.add(record)
                 empty += not documents.forward.add(record.title, record.text)

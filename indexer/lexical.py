@@ -45,7 +45,9 @@ class TantivyEngine:
         try:
             self._index = tantivy.Index.open(str(folder))
         except (ValueError, OSError) as error:
-            raise DamagedVersion(f"the lexical index in {folder} cannot be opened: {error}") from None
+            raise DamagedVersion(
+                f"the lexical index in {folder} cannot be opened: {error}"
+            ) from None
         _register_tokenizer(self._index)
         self._schema = self._index.schema
         self._searcher = self._index.searcher()
@@ -89,7 +91,12 @@ class TantivyEngine:
         self, query: AnalysedQuery, k: int, mask_N: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         matches = [
-            (Occur.Should, Query.boost_query(self._term(term), float(count)) if count > 1 else self._term(term))
+            (
+                Occur.Should,
+                Query.boost_query(self._term(term), float(count))
+                if count > 1
+                else self._term(term),
+            )
             for term, count in zip(query.terms, query.counts, strict=True)
         ]
         allowed = self.count() if mask_N is None else int(mask_N.sum())

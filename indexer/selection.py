@@ -37,9 +37,7 @@ def top_rows(fetch: Fetch, k: int, limit: int) -> tuple[NDArray[np.int64], NDArr
         asked = min(asked * _GROWTH, limit)
 
 
-def padded(
-    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int
-) -> Candidates:
+def padded(found: list[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int) -> Candidates:
     """Returns the rows and scores of several queries as one rectangle, padded with row -1."""
     rows_QK = np.full((len(found), k), PADDING_ROW, np.int64)
     scores_QK = np.zeros((len(found), k), np.float32)

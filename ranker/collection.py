@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import Config, config_from_mapping
+from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
+from rankwell.data.progress import Progress, silent
+from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
 from rankwell.data.versions import (
     DOCUMENTS,
@@ -32,10 +34,12 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
+from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.job import WORDS_OF_ROWS
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.features import FEATURES
+from rankwell.ranker.judging import Evaluation, evaluate_stages
 from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import (
     Dense,
@@ -210,6 +214,46 @@ class Collection:
             scores_K = self.ranker.scores(features_KF, scored.fused_K)
         order = np.argsort(-scores_K, kind="stable")
         return [RankedText(int(place), float(scores_K[place])) for place in order]
+
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        stages: Sequence[str] | None = None,
+        measures: str = DEFAULT_MEASURES,
+        progress: Progress = silent,
+    ) -> Evaluation:
+        """Measures each stage against the judgments of a split.
+
+        The queries and judgments are those that the folder's rankwell.toml names now.
+
+        Args:
+            split: train, dev or test.
+            stages: of lexical, dense, fused and ranked; all that the version has by default.
+            measures: names that ir_measures knows, with spaces between them.
+            progress: told of the queries.
+
+        Raises:
+            InputError: a name is unknown, or there are no queries or judgments.
+        """
+        config = load_config(self.folder)
+        judgments = load_judgments(config.judgments, split, self.folder)
+        if not config.queries.source:
+            raise InputError("no queries are configured; name their file in [queries] source")
+        queries = {q.query_id: q.text for q in read_queries(self.folder / config.queries.source)}
+        return evaluate_stages(
+            self.rank,
+            self.documents.doc_ids,
+            self.documents.rows_of,
+            queries,
+            judgments,
+            version=self.version.name,
+            split=split,
+            stages=stages or self.stage_names,
+            known_stages=self.stage_names,
+            measures=parse_measures(measures),
+            progress=progress,
+        )
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.

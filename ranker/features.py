@@ -70,9 +70,24 @@ _MATCH = (
 )
 _SCORES = ("lexical", "dense", "fused", "feedback", "dense_feedback")
 # What is also given relative to the reference list, as (value - mean) / standard deviation.
-_RELATIVE = (*_SCORES, "language_model", "bm25_title", "bm25_long", "window_pairs", "best_similarity")
+_RELATIVE = (
+    *_SCORES,
+    "language_model",
+    "bm25_title",
+    "bm25_long",
+    "window_pairs",
+    "best_similarity",
+)
 _RANKS = ("lexical", "dense", "fused", "feedback")
-_QUERY = ("num_terms", "sum_idf", "mean_idf", "max_idf", "unknown_share", "best_lexical", "agreement")
+_QUERY = (
+    "num_terms",
+    "sum_idf",
+    "mean_idf",
+    "max_idf",
+    "unknown_share",
+    "best_lexical",
+    "agreement",
+)
 
 FEATURES: tuple[str, ...] = (
     *_SCORES,
@@ -304,7 +319,10 @@ def _query_values(terms: QueryTerms, reference: Scored) -> NDArray[np.float32]:
     """Returns what describes the query itself, in the order of _QUERY."""
     idf_T = terms.idf_T if len(terms.idf_T) else np.zeros(1)
     unknown = 1 - terms.known_T.mean() if len(terms.known_T) else 1.0
-    best = [set(np.argsort(-s, kind="stable")[:10].tolist()) for s in (reference.lexical_K, reference.dense_K)]
+    best = [
+        set(np.argsort(-s, kind="stable")[:10].tolist())
+        for s in (reference.lexical_K, reference.dense_K)
+    ]
     agreement = len(best[0] & best[1]) / max(len(best[0] | best[1]), 1)
     best_lexical = float(reference.lexical_K.max(initial=0))
     return np.array(
@@ -429,8 +447,12 @@ def _match(  # type: ignore[no-untyped-def]
             title_tf, text_tf = in_title_T[t], in_text_T[t]
             tf = title_tf + text_tf
             total += tf
-            values[0] += weight * title_tf / (title_tf + k1 * (1 - b + b * title_length / average_F[0]))
-            values[1] += weight * text_tf / (text_tf + k1 * (1 - b + b * text_length / average_F[1]))
+            values[0] += (
+                weight * title_tf / (title_tf + k1 * (1 - b + b * title_length / average_F[0]))
+            )
+            values[1] += (
+                weight * text_tf / (text_tf + k1 * (1 - b + b * text_length / average_F[1]))
+            )
             values[2] += weight * tf / (tf + 2.0 * (1 - 0.75 + 0.75 * length / average))
             background = background_T[t]
             values[3] += (

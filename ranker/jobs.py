@@ -125,9 +125,14 @@ def _judged_queries(
             "there are no training judgments; name their file in [judgments] train or mixed"
         )
     dev = load_judgments(config.judgments, "dev", folder)
-    unknown = sum(int((collection.documents.rows_of([j.doc_id for j in part]) < 0).sum()) for part in (train, dev))
+    unknown = sum(
+        int((collection.documents.rows_of([j.doc_id for j in part]) < 0).sum())
+        for part in (train, dev)
+    )
     warnings = (
-        (f"{unknown} judgments name documents that the collection does not have; they are left out",)
+        (
+            f"{unknown} judgments name documents that the collection does not have; they are left out",
+        )
         if unknown
         else ()
     )

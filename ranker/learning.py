@@ -21,7 +21,7 @@ from rankwell.data.progress import Progress, silent
 from rankwell.evaluation.measures import ndcg
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.losses import softmax_loss
-from rankwell.ranker.model import DeepRanker, EnsembleNetwork
+from rankwell.ranker.model import EnsembleNetwork
 from rankwell.training.seeding import deterministic
 from rankwell.training.stopping import EarlyStopping
 
@@ -123,7 +123,9 @@ def learn(
     with deterministic(seed) as rng:
         held_out_EQ = _held_out(examples, held_out_queries, config.folds, rng)
         if held_out_EQ.all(1).any() or not held_out_EQ.any():
-            raise InputError("the development judgments leave no query to train on, or none to stop on")
+            raise InputError(
+                "the development judgments leave no query to train on, or none to stop on"
+            )
         return _Training(examples, held_out_EQ, config, rng, progress).run()
 
 
@@ -188,6 +190,7 @@ class _Training:
             if epoch == config.max_epochs or stopping.exhausted(epoch):
                 break
             self._epoch(optimiser)
+        self._progress("training the ranker", config.max_epochs, config.max_epochs)
         stopping.restore(network)
         out_of_fold_QK = self._out_of_fold()
         figures = {mix: self._ndcg(out_of_fold_QK, mix)[held_out_Q] for mix in MIXES}
@@ -238,7 +241,9 @@ class _Training:
         for batch in torch.arange(len(self._examples)).split(BATCH_QUERIES):
             scores_EQK = self._scores(batch) / self._network.log_scale_E.exp()[:, None, None]
             held_EQ = self._held_out_EQ[:, batch].float()
-            mean_QK = (scores_EQK * held_EQ[:, :, None]).sum(0) / held_EQ.sum(0).clamp(min=1)[:, None]
+            mean_QK = (scores_EQK * held_EQ[:, :, None]).sum(0) / held_EQ.sum(0).clamp(min=1)[
+                :, None
+            ]
             parts.append(mean_QK.numpy())
         return np.concatenate(parts)
 
@@ -249,5 +254,3 @@ class _Training:
         order_QK = np.argsort(-mixed_QK, axis=1, kind="stable")[:, :CUT]
         labels_QK = np.take_along_axis(self._labels_QK.numpy(), order_QK, axis=1)
         return ndcg(labels_QK, self._ideal_Q, CUT)
-
-

@@ -1,0 +1,137 @@
+"""The commands that make a collection an index: new, index, status, versions, verify."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rankwell.data.errors import InputError
+from rankwell.data.terminal import err, out, print_json, shown_progress
+from rankwell.data.versions import VersionStore
+from rankwell.indexer.job import IndexReport, index_collection
+from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def new(
+    folder: Folder,
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[F]...", help="More document files, as a shell pattern gives them."
+        ),
+    ] = None,
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="F", help="A file or folder of documents; more may follow."),
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="F", help="Queries: JSONL, or id, tab, text.")
+    ] = None,
+    judgments: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Judgments of those queries: TREC qrels or BEIR's TSV."),
+    ] = None,
+    beir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A folder in BEIR's form, in place of the files."),
+    ] = None,
+) -> None:
+    """Write DIR with a commented rankwell.toml that names your files."""
+    files = [*(documents or []), *(more or [])]
+    if (beir is None) == (not files):
+        raise InputError("name your files with --documents F..., or one BEIR folder with --beir")
+    if beir is not None:
+        if queries or judgments:
+            raise InputError("--beir brings its own queries and judgments; leave those options out")
+        config = config_of_beir(folder, beir)
+    else:
+        config = config_of_files(folder, files, queries, judgments)
+    path = write_config(folder, config)
+    out.print(f"wrote {path}; next: rankwell index {folder}")
+
+
+def index(
+    folder: Folder,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train word vectors again and build everything anew.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Build a version from the configured sources and publish it."""
+    with shown_progress() as progress:
+        report = index_collection(folder, full=full, progress=progress)
+    for warning in report.warnings:
+        err.print(f"warning: {warning}", style="yellow")
+    if json:
+        print_json(asdict(report))
+    else:
+        _print_report(report, folder)
+
+
+def _print_report(report: IndexReport, folder: Path) -> None:
+    c = report.counts
+    out.print(
+        f"read {c.read:,} = {c.added:,} added + {c.changed:,} changed + {c.unchanged:,} unchanged "
+        f"+ {c.rejected:,} rejected; {c.deleted:,} deleted; {c.live:,} live"
+    )
+    if not report.published:
+        out.print(f"nothing changed; version {report.version} stays live")
+        return
+    seconds = sum(report.seconds.values())
+    out.print(
+        f"version {report.version} is live, after {seconds:.1f} s; next: "
+        f"rankwell search {folder} 'your query'"
+    )
+
+
+def status(folder: Folder, json: Json = False) -> None:
+    """Say which version is live, what it holds and what it lacks."""
+    store = VersionStore(folder)
+    version = store.open()
+    manifest = version.manifest
+    total_bytes = sum(record.size_bytes for record in manifest.files.values())
+    facts = {
+        "version": manifest.version,
+        "created_at": manifest.created_at,
+        "documents": manifest.counts["live"],
+        "bytes": total_bytes,
+        "ranker": manifest.fingerprints.get("ranker"),
+        "labels": list(manifest.labels),
+        "versions": store.names(),
+    }
+    if json:
+        print_json(facts)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("live version", f"{manifest.version}, made {manifest.created_at}")
+    table.add_row("documents", f"{manifest.counts['live']:,}")
+    table.add_row("size on disk", f"{total_bytes / 1e6:,.1f} MB")
+    table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
+    table.add_row("labels", "; ".join(manifest.labels) or "none")
+    table.add_row("versions kept", ", ".join(store.names()))
+    out.print(table)
+
+
+def verify(
+    folder: Folder,
+    version: Annotated[str | None, typer.Option(help="Another version than the live one.")] = None,
+    json: Json = False,
+) -> None:
+    """Read every file of a version and compare its hash with the manifest."""
+    checked = VersionStore(folder).verify(version)
+    num_files = len(checked.manifest.files)
+    if json:
+        print_json({"version": checked.name, "files": num_files, "intact": True})
+    else:
+        out.print(f"version {checked.name} is intact: {num_files} files match their hashes")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands."""
+    for command in (new, index, status, verify):
+        app.command()(command)

@@ -1,0 +1,89 @@
+"""Starting a collection: a folder with a commented rankwell.toml that names the user's files."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankwell.data.config import (
+    CONFIG_FILE,
+    CollectionConfig,
+    Config,
+    DocumentsConfig,
+    JudgmentsConfig,
+    QueriesConfig,
+    render_config,
+)
+from rankwell.data.errors import InputError
+from rankwell.data.readers import document_files
+
+SPLITS = ("train", "dev", "test")
+
+
+def config_of_files(
+    folder: Path, documents: Sequence[Path], queries: Path | None, judgments: Path | None
+) -> Config:
+    """Returns the configuration of a collection made of given files.
+
+    Raises:
+        InputError: a file does not exist or has no known format.
+    """
+    document_files([str(path.absolute()) for path in documents], Path())
+    for path in (queries, judgments):
+        if path is not None and not path.is_file():
+            raise InputError(f"{path} does not exist, or is not a file")
+    return Config(
+        collection=CollectionConfig(name=folder.absolute().name),
+        documents=DocumentsConfig(sources=tuple(_named(folder, path) for path in documents)),
+        queries=QueriesConfig(source=_named(folder, queries)),
+        judgments=JudgmentsConfig(mixed=_named(folder, judgments)),
+    )
+
+
+def config_of_beir(folder: Path, beir: Path) -> Config:
+    """Returns the configuration of a collection in BEIR's form.
+
+    Raises:
+        InputError: the folder has no corpus.jsonl, plain or compressed.
+    """
+    corpus = _first(beir, "corpus.jsonl")
+    if corpus is None:
+        raise InputError(f"{beir} has no corpus.jsonl or corpus.jsonl.gz, which BEIR's form has")
+    queries = _first(beir, "queries.jsonl")
+    qrels = {split: beir / "qrels" / f"{split}.tsv" for split in SPLITS}
+    return Config(
+        collection=CollectionConfig(name=beir.absolute().name),
+        documents=DocumentsConfig(sources=(_named(folder, corpus),)),
+        queries=QueriesConfig(source=_named(folder, queries)),
+        judgments=JudgmentsConfig(
+            **{split: _named(folder, path) for split, path in qrels.items() if path.is_file()}
+        ),
+    )
+
+
+def write_config(folder: Path, config: Config) -> Path:
+    """Writes rankwell.toml into a folder, which is made.
+
+    Raises:
+        InputError: there is one already.
+    """
+    path = folder / CONFIG_FILE
+    if path.exists():
+        raise InputError(f"{path} exists already; edit it, or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_config(config), encoding="utf-8")
+    return path
+
+
+def _first(folder: Path, name: str) -> Path | None:
+    for path in (folder / name, folder / f"{name}.gz", folder / f"{name}.zst"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _named(folder: Path, path: Path | None) -> str:
+    """Returns how rankwell.toml names a file: relative where it lies inside the folder."""
+    if path is None:
+        return ""
+    absolute, home = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)

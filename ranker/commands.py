@@ -1,0 +1,152 @@
+"""The commands that search and rank: search, evaluate, train."""
+
+import html
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from rankwell.data.filters import parsed_filter
+from rankwell.data.records import SearchResult
+from rankwell.data.terminal import err, out, print_json, shown_progress
+from rankwell.evaluation.measures import DEFAULT_MEASURES, write_trec_run
+from rankwell.indexer.commands import Folder, Json
+from rankwell.indexer.job import retrain_words
+from rankwell.ranker.collection import open_collection
+from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.judging import Evaluation
+
+train_app = typer.Typer(
+    help="Train a part on the collection and publish a version with it.", no_args_is_help=True
+)
+
+
+def search(
+    folder: Folder,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", help="Hits to show.")] = 10,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="JSON", help="""Such as '{"category": "Physics"}'."""),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show each hit's scores and features.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the best documents for a query, with the time of each stage."""
+    with open_collection(folder) as collection:
+        result = collection.search(query, k, filter=parsed_filter(filter_), explain=explain)
+    if json:
+        print_json(result.to_json())
+    else:
+        _print_result(result)
+
+
+def evaluate(
+    folder: Folder,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    stages: Annotated[
+        str | None, typer.Option(help="Of lexical,dense,fused,ranked; all by default.")
+    ] = None,
+    measures: Annotated[str, typer.Option(help="ir_measures' names.")] = DEFAULT_MEASURES,
+    run_out: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write the last stage as a TREC run.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure each stage against the judgments."""
+    names = stages.replace(",", " ").split() if stages else None
+    with open_collection(folder) as collection, shown_progress() as progress:
+        evaluation = collection.evaluate(split, stages=names, measures=measures, progress=progress)
+    for warning in evaluation.warnings:
+        err.print(f"warning: {warning}", style="yellow")
+    if run_out is not None:
+        stage, run = list(evaluation.runs.items())[-1]
+        write_trec_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
+    if json:
+        print_json(evaluation.to_json())
+    else:
+        print_evaluation(evaluation)
+
+
+@train_app.command("ranker")
+def train_ranker_command(folder: Folder, json: Json = False) -> None:
+    """Train the deep ranker on the training judgments."""
+    with shown_progress() as progress:
+        report = train_ranker(folder, progress)
+    for warning in report.warnings:
+        err.print(f"warning: {warning}", style="yellow")
+    if json:
+        print_json(asdict(report))
+        return
+    out.print(
+        f"nDCG@10 on {report.num_queries} training queries, each ranked by networks that did not "
+        f"see it: fused {report.fused:.4f}, ranked {report.ranked:.4f}"
+    )
+    out.print(f"version {report.version} is live; next: rankwell evaluate {folder}")
+
+
+@train_app.command("words")
+def train_words_command(folder: Folder, json: Json = False) -> None:
+    """Train the word vectors again, and all document vectors with them."""
+    with shown_progress() as progress:
+        version = retrain_words(folder, progress)
+    if json:
+        print_json({"version": version.name, "labels": list(version.manifest.labels)})
+        return
+    out.print(f"version {version.name} is live; next: rankwell train ranker {folder}")
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Prints the table of stages."""
+    names = list(next(iter(evaluation.measures.values())))
+    table = Table(
+        title=f"{evaluation.num_queries} {evaluation.split} queries, version {evaluation.version}"
+    )
+    table.add_column("stage")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("ms a query", justify="right")
+    for stage, values in evaluation.measures.items():
+        ms = 1000 * evaluation.seconds[stage] / evaluation.num_queries
+        table.add_row(stage, *(f"{values[name]:.4f}" for name in names), f"{ms:.2f}")
+    out.print(table)
+
+
+def _print_result(result: SearchResult) -> None:
+    for hit in result.hits:
+        out.print(
+            f"[bold]{hit.rank}. {escape(hit.title or hit.doc_id)}[/]  [dim]{escape(hit.doc_id)}  {hit.score:.4f}[/]"
+        )
+        out.print("   " + _marked(hit.snippet))
+        if hit.fields:
+            fields = ", ".join(f"{name}: {value}" for name, value in hit.fields.items())
+            out.print(f"   [dim]{escape(fields)}[/]")
+    if not result.hits:
+        out.print("no document matches")
+    for explanation in result.explanations:
+        out.print(f"\n[bold]{escape(explanation.doc_id)}[/]")
+        for name, value in (*explanation.scores.items(), *explanation.features.items()):
+            out.print(f"   {name:<28}{value:>10.4f}")
+    times = ", ".join(f"{stage.name} {stage.ms:.1f}" for stage in result.stages)
+    err.print(f"{result.took_ms:.1f} ms ({times})", style="dim")
+    for note in result.degraded:
+        err.print(f"note: {note}", style="yellow")
+
+
+def _marked(snippet: str) -> str:
+    """Returns a snippet's safe HTML as rich's markup."""
+    pieces = snippet.replace("</mark>", "<mark>").split("<mark>")
+    plain = [escape(html.unescape(piece)) for piece in pieces]
+    return "".join(f"[bold]{p}[/]" if i % 2 else p for i, p in enumerate(plain)).replace("\n", " ")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands."""
+    app.command()(search)
+    app.command()(evaluate)
+    app.add_typer(train_app, name="train")

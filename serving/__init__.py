@@ -1,0 +1,1 @@
+"""How do people and programs ask? The HTTP API and the page."""

@@ -1,0 +1,173 @@
+"""The HTTP API and the page, over one open collection."""
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from rankwell.data.errors import InputError, RankwellError
+from rankwell.data.filters import parsed_filter
+from rankwell.ranker.collection import Collection
+
+_FOLDER = Path(str(files("rankwell.serving")))
+_DEFAULT_K = 10
+_MAX_QUERY_CHARACTERS = 100_000
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class SearchRequest(BaseModel):
+    """The body of POST /v1/search."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"query": "boundary layer", "k": 10, "filter": {"category": "Physics"}}]
+        },
+    )
+
+    query: str = Field(max_length=_MAX_QUERY_CHARACTERS)
+    k: int = _DEFAULT_K
+    filter: dict[str, Any] | None = None
+    explain: bool = False
+
+
+def create_app(collection: Collection) -> FastAPI:
+    """Returns the application that serves a collection.
+
+    Args:
+        collection: open; it stays the caller's to close.
+    """
+    app = FastAPI(
+        title="rankwell",
+        description=f"Search in {collection.config.collection.name}",
+        # the docs page would load its scripts from elsewhere, which our policy forbids
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
+    _add_errors(app)
+    _add_api(app, collection)
+    _add_page(app, collection)
+
+    @app.middleware("http")
+    async def secured(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        response = await call_next(request)
+        response.headers.update(_SECURITY_HEADERS)
+        return response
+
+    return app
+
+
+def _add_api(app: FastAPI, collection: Collection) -> None:
+    # plain functions: FastAPI runs them on its threads, and a search keeps a thread busy
+    @app.get("/v1/search", summary="Search")
+    def search_by_url(
+        q: str = Query(max_length=_MAX_QUERY_CHARACTERS, description="What to look for."),
+        k: int = Query(_DEFAULT_K, description="Hits wanted."),
+        filter: str | None = Query(None, description="A filter, as JSON."),  # noqa: A002
+        explain: bool = Query(False, description="Scores by stage and features of each hit."),
+    ) -> Response:
+        result = collection.search(q, k, filter=parsed_filter(filter), explain=explain)
+        return _json(result.to_json())
+
+    @app.post("/v1/search", summary="Search")
+    def search_by_body(body: SearchRequest) -> Response:
+        result = collection.search(body.query, body.k, filter=body.filter, explain=body.explain)
+        return _json(result.to_json())
+
+    @app.get("/v1/documents/{doc_id:path}", summary="One document")
+    def document(doc_id: str) -> Response:
+        found = collection.document(doc_id)
+        return _json(
+            {
+                "doc_id": found.doc_id,
+                "title": found.title,
+                "text": found.text,
+                "fields": dict(found.fields),
+            }
+        )
+
+    @app.get("/v1/version", summary="What is live")
+    def version() -> Response:
+        manifest = collection.version.manifest
+        return _json(
+            {
+                "version": manifest.version,
+                "created_at": manifest.created_at,
+                "documents": manifest.counts["live"],
+                "stages": collection.stage_names,
+                "labels": manifest.labels,
+                "fingerprints": manifest.fingerprints,
+            }
+        )
+
+    @app.get("/healthz", summary="Whether the process answers")
+    def healthz() -> Response:
+        return _json({"status": "ok"})
+
+
+def _add_page(app: FastAPI, collection: Collection) -> None:
+    templates = Jinja2Templates(directory=_FOLDER / "templates")
+
+    @app.get("/", include_in_schema=False)
+    def page(request: Request, q: str = "", filter: str | None = None) -> Response:  # noqa: A002
+        context: dict[str, Any] = {
+            "name": collection.config.collection.name,
+            "num_docs": len(collection),
+            "version": collection.version.name,
+            "query": q,
+            "filter": filter,
+            "result": None,
+            "error": None,
+        }
+        status = 200
+        try:
+            if q.strip():
+                parsed = parsed_filter(filter)
+                context["conditions"] = parsed or {}
+                context["result"] = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
+        except InputError as error:
+            context["error"], status = str(error), error.http_status
+        return templates.TemplateResponse(request, "page.html", context, status_code=status)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RankwellError)
+    def ours(request: Request, error: RankwellError) -> Response:
+        return _problem(error.http_status, type(error).__name__, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        return _problem(400, "InvalidRequest", f"{field or 'body'}: {first['msg']}", field=field)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        return _problem(error.status_code, "HTTPError", str(error.detail))
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _problem(status: int, kind: str, detail: str, **more: Any) -> Response:
+    """Returns an error as RFC 9457 problem+json."""
+    content = {"type": "about:blank", "title": kind, "status": status, "detail": detail, **more}
+    return JSONResponse(content, status, media_type="application/problem+json")

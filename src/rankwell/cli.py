@@ -1,0 +1,68 @@
+"""The command `rankwell`, composed of the sub-commands that each package owns."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+import rankwell.indexer.commands
+import rankwell.ranker.commands
+import rankwell.serving.commands
+from rankwell import __version__
+from rankwell.data.errors import RankwellError
+from rankwell.data.terminal import err
+from rankwell.demo import demo
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns errors of the caller into one sentence and their exit code, for every command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RankwellError as error:
+            err.print(f"rankwell: {error}", style="red", markup=False, soft_wrap=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            err.print("rankwell: interrupted; what was live before is live now, run it again")
+            sys.exit(INTERRUPTED)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="A search engine with neural ranking that trains on your own documents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+rankwell.indexer.commands.register(app)
+rankwell.ranker.commands.register(app)
+rankwell.serving.commands.register(app)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rankwell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
+) -> None:
+    """A search engine with neural ranking that trains on your own documents."""
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
