@@ -1,0 +1,86 @@
+"""What tests share: development collections, built collections, and what a machine may lack."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import rankwell
+from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.starting import config_of_beir
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.jobs import train_ranker
+
+REPOSITORY = Path(__file__).parent.parent
+SAMPLES = REPOSITORY / "data" / "samples"
+
+
+def lacking(what: str, reason: str) -> None:
+    """Skips a test for lack of something outside Python, or fails it where that is required."""
+    if what in os.environ.get("RANKWELL_REQUIRE", "").split(","):
+        pytest.fail(f"{reason}, and RANKWELL_REQUIRE asks for {what}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def development_data() -> Path:
+    """The folder of development collections, where there is one."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("RANKWELL_DATA", default))
+    if not folder.is_dir():
+        lacking("data", f"there are no development collections at {folder} (RANKWELL_DATA)")
+    return folder
+
+
+def small_config(**sections: object) -> Config:
+    """A configuration whose word vectors train in a moment."""
+    return Config(**{"words": WordsConfig(dimensions=16, epochs=2), **sections})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def collection_of(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function that builds a small collection of JSON lines and returns its folder."""
+
+    def build(*lines: str, index: bool = True, **sections: object) -> Path:
+        folder = tmp_path / "collection"
+        folder.mkdir()
+        (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        sections.setdefault("documents", DocumentsConfig(sources=("corpus.jsonl",)))
+        (folder / "rankwell.toml").write_text(render_config(small_config(**sections)))
+        if index:
+            index_collection(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def cranfield_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cranfield, indexed and with a trained ranker; tests must not change it."""
+    folder = tmp_path_factory.mktemp("cranfield")
+    config = config_of_beir(folder, SAMPLES / "cranfield")
+    sections = {"documents": config.documents, "queries": config.queries}
+    (folder / "rankwell.toml").write_text(
+        render_config(
+            Config(words=WordsConfig(epochs=10), judgments=config.judgments, **sections)  # type: ignore[arg-type]
+        )
+    )
+    index_collection(folder)
+    train_ranker(folder)
+    return folder
+
+
+@pytest.fixture
+def cranfield_copy(cranfield_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the built Cranfield that a test may change."""
+    return Path(shutil.copytree(cranfield_folder, tmp_path / "cranfield"))
+
+
+@pytest.fixture(scope="session")
+def cranfield(cranfield_folder: Path) -> Iterator[Collection]:
+    """The built Cranfield, open."""
+    with rankwell.open(cranfield_folder) as collection:
+        yield collection
