@@ -22,7 +22,11 @@ ANALYSIS_VERSION = 1
 
 # The function words that carry next to no meaning in English search, as Lucene's default has them.
 ENGLISH_STOP_WORDS = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with"]
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by for if in into is it no not of on or such that the their "
+        "then there these they this to was will with",
+    )
 )
 
 MAX_WORD_LENGTH = 255
@@ -52,14 +56,14 @@ _IDEOGRAPH = re.compile(
 
 
 def normalise(text: str) -> str:
-    """Returns text in Unicode NFKC form, case-folded, with one kind of apostrophe.
+    r"""Returns text in Unicode NFKC form, case-folded, with one kind of apostrophe.
 
-    >>> normalise("Ｓtraße L’Été")
+    >>> normalise("Straße L\u2019Été")
     "strasse l'été"
     """
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def words(text: str) -> list[str]:

@@ -17,7 +17,7 @@ CONFIG_FILE = "rankwell.toml"
 
 
 def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declares one key: its default, its sentence, and the range of its value, both ends allowed."""
+    """Declares one key: its default, its sentence, and the range of its value, ends allowed."""
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
 
 

@@ -7,7 +7,7 @@
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
     └── Unavailable             exit 4, HTTP 503   something needed is not there
-        └── MissingPackage                         an optional package; the message has the install line
+        └── MissingPackage                         an optional package, with its install line
 
 Anything else that escapes is a bug of ours: exit 1, HTTP 500.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 
 class RankwellError(Exception):
-    """The root of all errors that rankwell raises on purpose; its text is one sentence for people."""
+    """The root of all errors that rankwell raises on purpose; its text is for people."""
 
     exit_code = 1
     http_status = 500

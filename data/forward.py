@@ -36,6 +36,8 @@ VOCABULARY = "vocabulary.arrow"
 TERMS = "terms.arrow"
 SUMMARY = "forward.json"
 
+Array = NDArray[Any]
+
 _FLUSH_TOKENS = 1 << 22
 _REMAP_TOKENS = 1 << 24
 
@@ -285,7 +287,7 @@ class ForwardIndexBuilder:
             np.memmap(spool, np.int32, mode="r") if spool.stat().st_size else np.zeros(0, np.int32)
         )
         counts_V, new_id_V, surfaces = self._numbered(spooled_T)
-        tokens_T = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        tokens_T = np.lib.format.open_memmap(
             self._folder / TOKENS, mode="w+", dtype=np.int32, shape=spooled_T.shape
         )
         for start in range(0, len(spooled_T), _REMAP_TOKENS):
@@ -430,8 +432,8 @@ def _mapped(path: Path) -> NDArray[Any]:
     return loaded
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _count_lengths(tokens_T, offsets, term_V, lengths_NF):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True)
+def _count_lengths(tokens_T: Array, offsets: Array, term_V: Array, lengths_NF: Array) -> None:
     num_fields = lengths_NF.shape[1]
     for row in range(lengths_NF.shape[0]):
         for field in range(num_fields):
@@ -441,8 +443,14 @@ def _count_lengths(tokens_T, offsets, term_V, lengths_NF):  # type: ignore[no-un
                     lengths_NF[row, field] += 1
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True)
+def _count_terms(
+    tokens_T: Array,
+    offsets: Array,
+    term_V: Array,
+    document_frequencies_SG: Array,
+    collection_frequencies_S: Array,
+) -> None:
     num_fields = document_frequencies_SG.shape[1] - 1
     seen = np.full(document_frequencies_SG.shape, -1, np.int64)
     for place in range(len(offsets) - 1):

@@ -12,7 +12,7 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow.parquet as pq
@@ -29,7 +29,7 @@ ID_FIELDS = ("_id", "id", "doc_id")
 
 
 def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
-    """Returns the files that sources name: files, folders (all they hold of a known format) or patterns.
+    """Returns the files that sources name: files, patterns, or folders with all they hold.
 
     Raises:
         InputError: nothing is named, or something named does not exist or has no known format.
@@ -177,7 +177,7 @@ def _open(path: Path) -> IO[bytes]:
     """Opens a file for reading, decompressing by its last suffix."""
     try:
         if path.suffix == ".gz":
-            return gzip.open(path, "rb")
+            return cast(IO[bytes], gzip.open(path, "rb"))
         if path.suffix == ".zst":
             return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
         return path.open("rb")
@@ -223,7 +223,7 @@ def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     delimiter = "\t" if _format(path) == ".tsv" else ","
-    # surrogateescape keeps a bad byte inside its record, so that one record is rejected, not the file
+    # surrogateescape keeps a bad byte inside its record: one record is rejected, not the file
     with io.TextIOWrapper(
         _open(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
     ) as file:

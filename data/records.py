@@ -57,7 +57,8 @@ class Candidates:
     def rows(self, query: int) -> NDArray[np.int64]:
         """Returns the rows of one query without padding."""
         rows_K = self.rows_QK[query]
-        return rows_K[rows_K != PADDING_ROW]
+        found_K: NDArray[np.int64] = rows_K[rows_K != PADDING_ROW]
+        return found_K
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class SifEncoder:
         return vectors_ND
 
     def words_of(self, forward: ForwardIndex) -> NDArray[np.int32]:
-        """Returns the trained word of each surface form of a forward index, -1 where none: int32 [V]."""
+        """Returns the trained word of each surface form, -1 where it has none: int32 [V]."""
         ids = self.word_vectors.ids
         surfaces = forward.vocabulary.surfaces
         return np.fromiter((ids.get(s, -1) for s in surfaces), np.int32, len(surfaces))
@@ -143,7 +143,8 @@ class SifEncoder:
     def _weights_V(self) -> NDArray[np.float32]:
         counts_V = self.word_vectors.counts_V
         probability_V = counts_V / max(counts_V.sum(), 1)
-        return (self.sif / (self.sif + probability_V)).astype(np.float32)
+        weights_V: NDArray[np.float32] = (self.sif / (self.sif + probability_V)).astype(np.float32)
+        return weights_V
 
     def _sums(
         self, tokens_T: NDArray[np.int64], starts_N: NDArray[np.int64]

@@ -6,12 +6,13 @@ distribution to the power 3/4, gradient ascent on
 
     log sigmoid(x_w . y_c) + negatives * E_n[ log sigmoid(-x_w . y_n) ]
 
-A step takes B words in blocks of L. All pairs inside the windows of a block are scores of one small
+A step takes words in blocks of L. All pairs inside the windows of a block are scores of one small
 matrix product between the block and itself widened by the window, masked by a band; the noise words
-are shared by a block and weighted to the number of its pairs. So a step is a few matrix products, and
-each table is gathered and scattered once.
+are shared by a block and weighted to the number of its pairs. So a step is a few matrix products,
+and each table is gathered and scattered once.
 
-Shapes: V words, D dimensions, M blocks, L words of a block, W window, E = L + 2W, K noise words of a block.
+Shapes: V words, D dimensions, M blocks, L words of a block, W window, E = L + 2W, K noise words of
+a block.
 """
 
 import math
@@ -101,7 +102,7 @@ def train_words(
 
 
 def frequent_counts(forward: ForwardIndex, config: WordsConfig) -> NDArray[np.int64]:
-    """Returns the counts of the words that get a vector; words are numbered by falling frequency."""
+    """Returns the counts of the words that get a vector, which are the first by number."""
     counts_V = forward.vocabulary.counts_V
     # a small collection needs its rare words: one occurrence is asked for in each 100,000 words
     min_count = min(config.min_count, 1 + len(forward.tokens_T) // 100_000)

@@ -94,5 +94,4 @@ class WordVectors:
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns vectors at length one along the last axis; zeros stay zeros."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    divided: NDArray[np.float32] = vectors / np.where(length > 0, length, 1)
-    return divided.astype(np.float32)
+    return (vectors / np.where(length > 0, length, 1)).astype(np.float32)

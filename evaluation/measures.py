@@ -54,7 +54,7 @@ def scored_run(run: Run) -> list[ScoredDoc]:
 
 
 def aggregate(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> dict[str, float]:
-    """Returns the mean of each measure over all judged queries; a query without results counts 0."""
+    """Returns the mean of each measure over all judged queries; one without results counts 0."""
     values = ir_measures.calc_aggregate(list(measures), list(judgments), scored_run(run))
     return {str(measure): float(values[measure]) for measure in measures}
 
@@ -94,7 +94,9 @@ def ndcg(
     """
     gains_Qk = np.maximum(labels_QL[:, :k], 0)
     dcg_Q = (gains_Qk / np.log2(np.arange(2, gains_Qk.shape[1] + 2))).sum(1)
-    return np.divide(dcg_Q, ideal_Q, out=np.zeros(len(dcg_Q)), where=ideal_Q > 0)
+    values_Q: NDArray[np.float64] = np.zeros(len(dcg_Q))
+    np.divide(dcg_Q, ideal_Q, out=values_Q, where=ideal_Q > 0)
+    return values_Q
 
 
 def ideal_dcg(relevances: Iterable[int], k: int) -> float:

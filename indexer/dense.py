@@ -28,7 +28,7 @@ def _faiss() -> ModuleType:
 
 
 def save_vectors(folder: Path, vectors_ND: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Writes document vectors in half precision, which is what every dense score is computed from."""
+    """Writes document vectors in half precision: what every dense score is computed from."""
     folder.mkdir(parents=True, exist_ok=True)
     half_ND = vectors_ND.astype(np.float16)
     np.save(folder / VECTORS_FILE, half_ND)

@@ -45,7 +45,7 @@ _REPORT_EVERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Documents in and out: read = added + changed + unchanged + rejected, live = read - rejected."""
+    """Documents in and out: read = added + changed + unchanged + rejected."""
 
     read: int
     rejected: int

@@ -49,13 +49,15 @@ def config_of_beir(folder: Path, beir: Path) -> Config:
     if corpus is None:
         raise InputError(f"{beir} has no corpus.jsonl or corpus.jsonl.gz, which BEIR's form has")
     queries = _first(beir, "queries.jsonl")
-    qrels = {split: beir / "qrels" / f"{split}.tsv" for split in SPLITS}
+    qrels = {split: _first(beir / "qrels", f"{split}.tsv") for split in SPLITS}
     return Config(
         collection=CollectionConfig(name=beir.absolute().name),
         documents=DocumentsConfig(sources=(_named(folder, corpus),)),
         queries=QueriesConfig(source=_named(folder, queries)),
         judgments=JudgmentsConfig(
-            **{split: _named(folder, path) for split, path in qrels.items() if path.is_file()}
+            train=_named(folder, qrels["train"]),
+            dev=_named(folder, qrels["dev"]),
+            test=_named(folder, qrels["test"]),
         ),
     )
 

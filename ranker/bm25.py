@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.config import LexicalConfig
-from rankwell.data.forward import ForwardIndex
+from rankwell.data.forward import Array, ForwardIndex
 from rankwell.ranker.terms import QueryTerms
 
 
@@ -52,10 +52,20 @@ def bm25_bound(terms: QueryTerms, config: LexicalConfig) -> float:
     return float((terms.idf_T * terms.counts_T)[known].sum() * (config.k1 + 1))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _bm25(  # type: ignore[no-untyped-def]
-    rows_K, tokens_T, offsets, lengths_NF, slot_V, weights_T, k1, b, title_weight, average, scores_K
-):
+@numba.njit(cache=True, nogil=True)
+def _bm25(
+    rows_K: Array,
+    tokens_T: Array,
+    offsets: Array,
+    lengths_NF: Array,
+    slot_V: Array,
+    weights_T: Array,
+    k1: float,
+    b: float,
+    title_weight: float,
+    average: float,
+    scores_K: Array,
+) -> None:
     frequency_T = np.zeros(len(weights_T))
     for k in range(len(rows_K)):
         row = rows_K[k]

@@ -178,7 +178,7 @@ class Collection:
         )
 
     def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
-        """Returns a query's whole ranking with its trail of stages, for programs that look inside."""
+        """Returns a query's whole ranking with its trail of stages."""
         return self._search(Ranking.start(self._request(query, filter)[0]))
 
     def candidates(self, query: str) -> Ranking:
@@ -300,7 +300,7 @@ class Collection:
         analysed = self.analyzer.query(query)
         if len(analysed.surfaces) > MAX_QUERY_WORDS:
             degraded = (
-                f"the query has {len(analysed.surfaces)} words; its first {MAX_QUERY_WORDS} were used",
+                f"of the query's {len(analysed.surfaces)} words the first {MAX_QUERY_WORDS} were used",
             )
             cut = self.analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
             analysed = replace(cut, text=query)

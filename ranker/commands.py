@@ -119,9 +119,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 def _print_result(result: SearchResult) -> None:
     for hit in result.hits:
-        out.print(
-            f"[bold]{hit.rank}. {escape(hit.title or hit.doc_id)}[/]  [dim]{escape(hit.doc_id)}  {hit.score:.4f}[/]"
-        )
+        name = escape(hit.title or hit.doc_id)
+        out.print(f"[bold]{hit.rank}. {name}[/]  [dim]{escape(hit.doc_id)}  {hit.score:.4f}[/]")
         out.print("   " + _marked(hit.snippet))
         if hit.fields:
             fields = ", ".join(f"{name}: {value}" for name, value in hit.fields.items())

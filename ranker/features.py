@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
+from rankwell.data.forward import Array
 from rankwell.embeddings.word_vectors import unit
 from rankwell.ranker.bm25 import bm25_scores
 from rankwell.ranker.pool import Pool
@@ -344,8 +345,8 @@ def _num_greater(reference_R: NDArray[np.float32], own_K: NDArray[np.float32]) -
     return len(reference_R) - np.searchsorted(np.sort(reference_R), own_K, side="right")
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _distinct(rows_K, tokens_T, offsets, place_V):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _distinct(rows_K: Array, tokens_T: Array, offsets: Array, place_V: Array) -> Array:
     """Numbers the distinct surface forms of some documents in place_V, and returns them."""
     found = np.empty(1024, np.int32)
     count = 0
@@ -363,11 +364,25 @@ def _distinct(rows_K, tokens_T, offsets, place_V):  # type: ignore[no-untyped-de
     return found[:count]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
-def _match(  # type: ignore[no-untyped-def]
-    rows_K, tokens_T, offsets, lengths_NF, slot_V, place_V, bins_UT, kernel_table,
-    idf_T, counts_T, background_T, pairs_P2, average_F, k1, b, match_KM,
-):  # fmt: skip
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _match(
+    rows_K: Array,
+    tokens_T: Array,
+    offsets: Array,
+    lengths_NF: Array,
+    slot_V: Array,
+    place_V: Array,
+    bins_UT: Array,
+    kernel_table: Array,
+    idf_T: Array,
+    counts_T: Array,
+    background_T: Array,
+    pairs_P2: Array,
+    average_F: Array,
+    k1: float,
+    b: float,
+    match_KM: Array,
+) -> None:
     num_terms, num_pairs = len(idf_T), len(pairs_P2)
     num_kernels = kernel_table.shape[1]
     weights_T = idf_T * counts_T
@@ -490,8 +505,10 @@ def _match(  # type: ignore[no-untyped-def]
         values[18] = np.log1p(text_length)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _shortest_cover(match_place, match_slot, matches, num_hit, seen_T):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _shortest_cover(
+    match_place: Array, match_slot: Array, matches: int, num_hit: int, seen_T: Array
+) -> float:
     """Returns log(words of the shortest window with all matched terms / their number)."""
     if num_hit == 0:
         return 0.0
@@ -508,4 +525,4 @@ def _shortest_cover(match_place, match_slot, matches, num_hit, seen_T):  # type:
             if seen_T[match_slot[left]] == 0:
                 covered -= 1
             left += 1
-    return np.log(shortest / num_hit) if shortest < 1 << 40 else 8.0
+    return float(np.log(shortest / num_hit)) if shortest < 1 << 40 else 8.0

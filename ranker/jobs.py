@@ -130,9 +130,7 @@ def _judged_queries(
         for part in (train, dev)
     )
     warnings = (
-        (
-            f"{unknown} judgments name documents that the collection does not have; they are left out",
-        )
+        (f"{unknown} judgments name documents that are not in the collection; they are left out",)
         if unknown
         else ()
     )

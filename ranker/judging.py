@@ -122,7 +122,7 @@ def _warnings(
     warnings = []
     if len(asked) < len(judged):
         warnings.append(
-            f"{len(judged) - len(asked)} judged queries have no text in the queries file; they count 0"
+            f"{len(judged) - len(asked)} judged queries have no text in [queries] and count 0"
         )
     unknown = int((rows_of([j.doc_id for j in judgments]) < 0).sum())
     if unknown:

@@ -207,7 +207,7 @@ class _Training:
     def _epoch(self, optimiser: torch.optim.Optimizer) -> None:
         self._network.train()
         order = torch.from_numpy(self._rng.permutation(len(self._examples)))
-        for batch in order.split(BATCH_QUERIES):
+        for batch in torch.split(order, BATCH_QUERIES):
             scores_EQK = self._scores(batch)
             members = len(scores_EQK)
             weights_EQ = (~self._held_out_EQ[:, batch]).float()
@@ -235,10 +235,10 @@ class _Training:
 
     @torch.inference_mode()
     def _out_of_fold(self) -> NDArray[np.float32]:
-        """Returns the mean score, in units of the fused one, of the members that hold a query out."""
+        """Returns the mean score of the members that hold a query out, on the fused scale."""
         self._network.eval()
         parts = []
-        for batch in torch.arange(len(self._examples)).split(BATCH_QUERIES):
+        for batch in torch.split(torch.arange(len(self._examples)), BATCH_QUERIES):
             scores_EQK = self._scores(batch) / self._network.log_scale_E.exp()[:, None, None]
             held_EQ = self._held_out_EQ[:, batch].float()
             mean_QK = (scores_EQK * held_EQ[:, :, None]).sum(0) / held_EQ.sum(0).clamp(min=1)[

@@ -17,7 +17,7 @@ class QueryTerms:
     """The terms of one query with their statistics.
 
     Attributes:
-        ids_T: int64; numbers in the vocabulary, -1 where no document and no given text has the term.
+        ids_T: int64; numbers in the vocabulary, -1 where no document or given text has the term.
         counts_T: float64; occurrences in the query.
         idf_T: float64; log(1 + (N - df + .5) / (df + .5)), never negative, as Lucene has it.
         known_T: bool; whether the collection has the term.
