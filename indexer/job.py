@@ -269,9 +269,12 @@ class _Job:
 
     def _nothing_changed(self, counts: Counts) -> bool:
         assert self._live is not None
-        same_documents = not (counts.added or counts.changed or counts.deleted)
-        return same_documents and self._live.manifest.config == json.loads(
-            json.dumps(self._config.to_mapping())
+        live, now = config_from_mapping(self._live.manifest.config), self._config
+        return (
+            not (counts.added or counts.changed or counts.deleted)
+            and self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
+            and (live.words, live.lexical, live.dense, live.fusion, live.collection)
+            == (now.words, now.lexical, now.dense, now.fusion, now.collection)
         )
 
     def _encoder(self, forward: ForwardIndex, full: bool) -> tuple[SifEncoder, bool]:

@@ -299,9 +299,8 @@ class Collection:
         degraded: tuple[str, ...] = ()
         analysed = self.analyzer.query(query)
         if len(analysed.surfaces) > MAX_QUERY_WORDS:
-            degraded = (
-                f"of the query's {len(analysed.surfaces)} words the first {MAX_QUERY_WORDS} were used",
-            )
+            total = len(analysed.surfaces)
+            degraded = (f"only the first {MAX_QUERY_WORDS} of the {total} words were used",)
             cut = self.analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
             analysed = replace(cut, text=query)
         elif not analysed.surfaces:
