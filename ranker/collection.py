@@ -165,8 +165,6 @@ class Collection:
             *(left.time for left in ranking.trail),
             StageTime("page", (finished - ranked) * 1000, len(hits)),
         )
-        if self.ranker is None:
-            degraded = (*degraded, "this version has no ranker; the fused order stands")
         return SearchResult(
             self.version.name,
             query,

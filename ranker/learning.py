@@ -140,6 +140,11 @@ def _held_out(
     return held_out_EQ
 
 
+def _safe_gain(gains_Q: NDArray[np.float64]) -> float:
+    """Returns the mean gain less its standard error: few queries must gain much to be believed."""
+    return float(gains_Q.mean() - gains_Q.std() / np.sqrt(len(gains_Q)))
+
+
 class _Training:
     """One run over padded tensors of all examples."""
 
@@ -194,7 +199,7 @@ class _Training:
         stopping.restore(network)
         out_of_fold_QK = self._out_of_fold()
         figures = {mix: self._ndcg(out_of_fold_QK, mix)[held_out_Q] for mix in MIXES}
-        mix = max(MIXES, key=lambda m: float(figures[m].mean()))
+        mix = max(MIXES, key=lambda m: _safe_gain(figures[m] - figures[0.0]))
         held_out = [e.query_id for e, h in zip(self._examples, held_out_Q, strict=True) if h]
         return Learned(
             network,
