@@ -46,6 +46,48 @@ class Evaluation:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class StageRuns:
+    """What the stages of one version gave for some queries.
+
+    Attributes:
+        runs: the documents of each query by stage, best first.
+        seconds: time by stage, over all queries; features belong to the ranked stage.
+    """
+
+    runs: Mapping[str, Run]
+    seconds: Mapping[str, float]
+
+
+def search_stages(
+    rank: Callable[[str], Ranking],
+    doc_ids: Callable[[Iterable[int]], list[str]],
+    queries: Mapping[str, str],
+    stages: Sequence[str],
+    progress: Progress = silent,
+) -> StageRuns:
+    """Searches for every query once, and keeps the order that each stage left.
+
+    Args:
+        rank: searches for a text.
+        doc_ids: ids of rows.
+        queries: texts by query id.
+        stages: the stages to keep.
+        progress: told of the queries.
+    """
+    runs: dict[str, dict[str, list[str]]] = {stage: {} for stage in stages}
+    seconds = dict.fromkeys(stages, 0.0)
+    for place, (query_id, text) in enumerate(queries.items()):
+        for left in rank(text).trail:
+            name = "ranked" if left.time.name == "features" else left.time.name
+            if name in seconds:
+                seconds[name] += left.time.ms / 1000
+            if left.time.name in runs:
+                runs[left.time.name][query_id] = doc_ids(left.rows_K)
+        progress("searching", place + 1, len(queries))
+    return StageRuns(runs, {stage: round(value, 4) for stage, value in seconds.items()})
+
+
 def evaluate_stages(
     rank: Callable[[str], Ranking],
     doc_ids: Callable[[Iterable[int]], list[str]],
@@ -92,23 +134,14 @@ def evaluate_stages(
             f"none of the {len(judged)} judged queries is among the {len(queries)} of [queries] "
             "source; check that both files use the same query ids"
         )
-    runs: dict[str, dict[str, list[str]]] = {stage: {} for stage in stages}
-    seconds = dict.fromkeys(stages, 0.0)
-    for place, query_id in enumerate(asked):
-        for left in rank(queries[query_id]).trail:
-            name = "ranked" if left.time.name == "features" else left.time.name
-            if name in seconds:
-                seconds[name] += left.time.ms / 1000
-            if left.time.name in runs:
-                runs[left.time.name][query_id] = doc_ids(left.rows_K)
-        progress("searching", place + 1, len(asked))
+    found = search_stages(rank, doc_ids, {q: queries[q] for q in asked}, stages, progress)
     return Evaluation(
         version,
         split,
         len(judged),
-        {stage: aggregate(judgments, run, measures) for stage, run in runs.items()},
-        {stage: round(value, 4) for stage, value in seconds.items()},
-        runs,
+        {stage: aggregate(judgments, run, measures) for stage, run in found.runs.items()},
+        found.seconds,
+        found.runs,
         _warnings(judged, asked, judgments, rows_of),
     )
 
