@@ -85,7 +85,7 @@ def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
     """Yields each surface form with its place in the original text, for highlights."""
     folded = normalise(text).replace("_", " ")
     origins: list[int] | None = None
-    if len(folded) != len(text) or _IDEOGRAPH.search(folded):
+    if not _one_to_one(text):
         # Normalised one by one, so that each piece knows the character it comes from; a form that
         # depends on its neighbours may be missed, which costs a highlight and nothing else.
         pieces = [_IDEOGRAPH.sub(r" \g<0> ", normalise(c).replace("_", " ")) for c in text]
@@ -96,6 +96,15 @@ def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
         if origins is not None:
             start, end = origins[start], origins[end - 1] + 1
         yield match.group()[:MAX_WORD_LENGTH], start, end
+
+
+def _one_to_one(text: str) -> bool:
+    """Returns whether each character of a text is one character of its normal form."""
+    return text.isascii() or (
+        unicodedata.is_normalized("NFKC", text)
+        and len(text.casefold()) == len(text)  # folding never shortens, so none grew
+        and not _IDEOGRAPH.search(text)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +206,12 @@ class Analyzer:
                     f"such as 'car, automobile', found '{line}'"
                 )
             stems = self._stems([member[0] for member in members])
-            canonical = groups.get(stems[0], stems[0])
             for stem in stems:
-                if groups.get(stem, canonical) != canonical:
+                if stem in groups:
                     raise ConfigError(
                         f"{path}, line {number}: '{stem}' is in two groups; join the two lines"
                     )
-                groups[stem] = canonical
+            groups.update(dict.fromkeys(stems, stems[0]))
         return groups
 
     def _fingerprint(self, config: AnalysisConfig) -> str:
@@ -222,6 +230,10 @@ def _read_lines(path: Path, setting: str) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise ConfigError(f"{setting} names {path}, which does not exist") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{setting} names {path}, which cannot be read: {error.strerror}"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{setting} names {path}, which is not UTF-8 text") from None
 

@@ -28,7 +28,8 @@ class Section:
     def __post_init__(self) -> None:
         for key in dataclasses.fields(self):
             value, low, high = getattr(self, key.name), key.metadata["low"], key.metadata["high"]
-            if (low is not None and value < low) or (high is not None and value > high):
+            items = value if isinstance(value, tuple) else (value,)
+            if not all((low is None or v >= low) and (high is None or v <= high) for v in items):
                 bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
                 raise ConfigError(f"{key.name} is {value}; it must be {bounds}")
 
@@ -143,7 +144,7 @@ class FusionConfig(Section):
 class RankerConfig(Section):
     """The deep ranker and its training."""
 
-    hidden: tuple[int, ...] = setting((64, 32), "widths of the hidden layers")
+    hidden: tuple[int, ...] = setting((64, 32), "widths of the hidden layers", low=1)
     dropout: float = setting(0.2, "share of hidden units left out while training", low=0, high=0.9)
     learning_rate: float = setting(2e-3, "of the AdamW optimiser", low=0.0, high=1.0)
     weight_decay: float = setting(0.05, "of the AdamW optimiser", low=0.0)
@@ -186,6 +187,8 @@ def load_config(folder: Path) -> Config:
         raise ConfigError(
             f"{folder} has no {CONFIG_FILE}; make one with: rankwell new {folder} --documents FILE"
         ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; name the folder") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     try:
@@ -266,5 +269,6 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
+        printable = (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)
+        return '"' + "".join(printable) + '"'
     return repr(value)

@@ -80,6 +80,10 @@ class DocumentWriter:
         self._spool_path.unlink()
         return DocumentStore(self._path)
 
+    def close(self) -> None:
+        """Lets go of the spool of a build that ends early."""
+        self._spool.close()
+
     def _flush(self) -> None:
         if self._pending:
             arrays = [
@@ -132,7 +136,7 @@ class DocumentStore:
 
     def field(self, name: str) -> pa.ChunkedArray:
         """Returns the column of one metadata field."""
-        return pc.struct_field(self._fields, name)
+        return pc.struct_field(self._fields, [name])
 
     def doc_ids(self, rows: Iterable[int]) -> list[str]:
         """Returns the ids of rows."""

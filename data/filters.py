@@ -9,6 +9,7 @@
 All conditions of one filter must hold.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,7 +101,7 @@ def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[n
         elif operator in _RANGES:
             if pa.types.is_list(kind) or pa.types.is_boolean(kind):
                 raise InputError(f"the field '{name}' has no order, so '{operator}' does not apply")
-            mask_N &= _bits(_RANGES[operator](column, _scalar(name, operand, kind)))
+            mask_N &= _in_range(operator, _checked(name, operand, kind), column, kind)
         else:
             raise InputError(
                 f"unknown operator '{operator}' in the filter on '{name}'; "
@@ -117,20 +118,37 @@ def _one_of(
 ) -> NDArray[np.bool_]:
     if pa.types.is_list(kind):
         lists = column.combine_chunks()
-        wanted = pa.array([_scalar(name, v, kind.value_type) for v in values], kind.value_type)
+        wanted = pa.array([_checked(name, v, kind.value_type) for v in values], kind.value_type)
         hits = pc.is_in(pc.list_flatten(lists), value_set=wanted)
         mask_N = np.zeros(len(column), bool)
         mask_N[pc.list_parent_indices(lists).filter(hits).to_numpy()] = True
         return mask_N
-    scalars = [_scalar(name, value, kind) for value in values]
-    if any(scalar.type != kind for scalar in scalars):  # fractions asked of whole numbers
-        column, kind = column.cast(pa.float64()), pa.float64()
-    wanted = pa.array([scalar.as_py() for scalar in scalars], kind)
-    return _bits(pc.is_in(column, value_set=wanted))
+    values = [_checked(name, value, kind) for value in values]
+    if pa.types.is_integer(kind):  # neither fractions nor numbers past 64 bits are in the column
+        values = [int(v) for v in values if v == math.floor(v) and _INT64[0] <= v <= _INT64[1]]
+    if pa.types.is_floating(kind):  # is_in tells -0.0 from 0.0
+        column, values = pc.add(column, 0.0), [float(value) + 0.0 for value in values]
+    return _bits(pc.is_in(column, value_set=pa.array(values, kind)))
 
 
-def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
-    """Returns a filter's value as the field's type."""
+_INT64 = (-(2**63), 2**63 - 1)
+
+
+def _in_range(
+    operator: str, bound: Any, column: pa.ChunkedArray, kind: pa.DataType
+) -> NDArray[np.bool_]:
+    if pa.types.is_integer(kind):  # in whole numbers, so that large ones are not rounded
+        bound = math.ceil(bound) if operator in ("gte", "lt") else math.floor(bound)
+        if not _INT64[0] <= bound <= _INT64[1]:
+            everything = (bound > 0) == (operator in ("lt", "lte"))
+            return _bits(column.is_valid()) if everything else np.zeros(len(column), bool)
+    if pa.types.is_floating(kind):
+        bound = float(bound)
+    return _bits(_RANGES[operator](column, pa.scalar(bound, kind)))
+
+
+def _checked(name: str, value: Any, kind: pa.DataType) -> Any:
+    """Returns a filter's value after checking that the field's type can be compared with it."""
     fits = (
         isinstance(value, str)
         if pa.types.is_string(kind)
@@ -142,9 +160,7 @@ def _scalar(name: str, value: Any, kind: pa.DataType) -> pa.Scalar:
         raise InputError(
             f"the field '{name}' holds values of type {kind}, the filter has {value!r}"
         )
-    if pa.types.is_integer(kind) and isinstance(value, float):
-        return pa.scalar(value, pa.float64())
-    return pa.scalar(value, kind)
+    return value
 
 
 def _bits(mask: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -131,6 +131,16 @@ class ExtendedVocabulary(Vocabulary):
             extra_term_U[np.array(forms) - base.num_surfaces] = term_id
         self._extra_term_U = extra_term_U
 
+    @cached_property
+    def surfaces(self) -> list[str]:
+        """The surface forms by number."""
+        return [*self._base.surfaces, *self.extra_surfaces]
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """The terms by number."""
+        return [*self._base.terms, *self._extra_terms]
+
     @property
     def num_surfaces(self) -> int:
         """The collection's surface forms and the unknown ones."""
@@ -304,6 +314,10 @@ class ForwardIndexBuilder:
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
         return open_forward_index(self._folder)
 
+    def close(self) -> None:
+        """Lets go of the spool of a build that ends early."""
+        self._spool.close()
+
     def _flush(self) -> None:
         self._buffer.tofile(self._spool)
         self._buffer = array("i")
@@ -399,7 +413,7 @@ def open_forward_index(folder: Path) -> ForwardIndex:
                 average_lengths_F=np.array(summary["total_lengths"], np.float64) / max(num_docs, 1),
             ),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DamagedVersion(f"the forward index in {folder} cannot be opened: {error}") from None
 
 

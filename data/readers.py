@@ -4,19 +4,20 @@ A record that cannot be used comes out as `Rejected`, with its file, line and re
 the document, so that whoever reads can count, report and decide.
 """
 
+import contextlib
 import csv
 import glob
-import gzip
 import hashlib
 import io
-import zlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import IO, Any, cast
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 from ir_measures import Qrel
 
 from rankwell.data.config import DocumentsConfig, JudgmentsConfig
@@ -24,7 +25,9 @@ from rankwell.data.errors import InputError
 from rankwell.data.records import Document, FieldValue, Query, Rejected
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-COMPRESSIONS = (".gz", ".zst")
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_BUFFER_BYTES = 1 << 20
+
 ID_FIELDS = ("_id", "id", "doc_id")
 
 
@@ -60,20 +63,22 @@ def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
     return files
 
 
-def read_documents(path: Path, config: DocumentsConfig) -> Iterator[Document | Rejected]:
-    """Yields the documents of one file, streaming, with the unusable records in between.
+def read_documents(
+    path: Path, config: DocumentsConfig
+) -> Iterator[tuple[int, Document | Rejected]]:
+    """Yields each record of one file with its line, streaming; the unusable ones as `Rejected`.
 
     Raises:
         InputError: the file does not exist or cannot be decompressed or opened as its format.
     """
     for line, record in _records(path):
         if isinstance(record, str):
-            yield Rejected(str(path), line, record)
+            yield line, Rejected(str(path), line, record)
             continue
         try:
-            yield _document(record, config)
+            yield line, _document(record, config)
         except ValueError as error:
-            yield Rejected(str(path), line, str(error))
+            yield line, Rejected(str(path), line, str(error))
 
 
 def read_queries(path: Path) -> list[Query]:
@@ -83,7 +88,7 @@ def read_queries(path: Path) -> list[Query]:
         InputError: the file does not exist, or a line is not a query, or an id comes twice.
     """
     queries: dict[str, Query] = {}
-    with _open(path) as file:
+    with _readable(path), _open(path) as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
@@ -104,7 +109,7 @@ def read_queries(path: Path) -> list[Query]:
 def _query(line: str) -> Query:
     if line.lstrip().startswith("{"):
         record = orjson.loads(line)
-        query_id, text = _identifier(record, ""), record.get("text")
+        (_, query_id), text = _identifier(record, ""), record.get("text")
         if not isinstance(text, str):
             raise ValueError("the query has no text")
         return Query(query_id, text)
@@ -121,10 +126,10 @@ def read_judgments(path: Path) -> list[Qrel]:
         InputError: the file does not exist or a line has another form.
     """
     judgments: list[Qrel] = []
-    with _open(path) as file:
+    with _readable(path), _open(path) as file:
         for number, raw in enumerate(file, start=1):
             parts = raw.decode("utf-8-sig", errors="replace").split()
-            if not parts or (number == 1 and not _is_whole(parts[-1])):
+            if not parts or (number == 1 and len(parts) in (3, 4) and parts[-1].isalpha()):
                 continue
             if len(parts) not in (3, 4) or not _is_whole(parts[-1]):
                 raise InputError(
@@ -136,7 +141,7 @@ def read_judgments(path: Path) -> list[Qrel]:
 
 
 def _is_whole(text: str) -> bool:
-    return text.lstrip("-").isdigit()
+    return re.fullmatch(r"[+-]?[0-9]+", text) is not None
 
 
 def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qrel]:
@@ -168,35 +173,43 @@ def _is_test(query_id: str, share: float) -> bool:
 
 def _format(path: Path) -> str | None:
     suffixes = [s.lower() for s in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
+        suffixes.pop()  # Parquet compresses itself, and cannot be read as a stream
     return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Opens a file for reading, decompressing by its last suffix."""
+    """Opens a file for reading, decompressing by its last suffix.
+
+    pyarrow decompresses because it notices a stream that ends too early, which zstandard does not.
+    """
     try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".zst":
-            return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
-        return path.open("rb")
+        compression = COMPRESSIONS.get(path.suffix.lower())
+        if compression is None or path.is_dir():
+            return path.open("rb")
+        stream = pa.input_stream(str(path), compression=compression)
+        return cast(IO[bytes], io.BufferedReader(stream, _BUFFER_BYTES))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns faults of the file system and of decompression into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Yields (line number, record), with the reason as text where a line is no record."""
     readers = {".csv": _csv_records, ".tsv": _csv_records, ".parquet": _parquet_records}
     reader = readers.get(_format(path) or "", _json_records)
-    try:
+    with _readable(path):
         yield from reader(path)
-    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"{path} cannot be decompressed: {error}") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not readable as CSV: {error}") from None
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -227,12 +240,16 @@ def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     with io.TextIOWrapper(
         _open(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
     ) as file:
-        rows = csv.reader(file, delimiter=delimiter)
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
         csv.field_size_limit(1 << 30)
-        header = next(rows, None)
+        header = next(_csv_rows(path, rows), None)
         if header is None:
             return
-        for row in rows:
+        if any("\udc80" <= c <= "\udcff" for name in header for c in name):
+            raise InputError(f"{path}: the header is not UTF-8")
+        if len(set(header)) < len(header):
+            raise InputError(f"{path}: the header names a column twice")
+        for row in _csv_rows(path, rows):
             if not row:
                 continue
             if len(row) != len(header):
@@ -241,6 +258,16 @@ def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
                 yield rows.line_num, "not UTF-8"
             else:
                 yield rows.line_num, {k: v for k, v in zip(header, row, strict=True) if v != ""}
+
+
+def _csv_rows(path: Path, rows: Any) -> Iterator[list[str]]:
+    """Yields rows; a stray or unclosed quote stops the file, since it would swallow the rest."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {rows.line_num}: {error}; a quote inside a quoted cell is doubled"
+        ) from None
 
 
 def _parquet_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -261,26 +288,30 @@ def _document(record: Mapping[str, Any], config: DocumentsConfig) -> Document:
     Raises:
         ValueError: with the reason, where the record is none.
     """
-    doc_id = _identifier(record, config.id_field)
+    id_field, doc_id = _identifier(record, config.id_field)
     title = _joined(record, config.title_fields, " ")
     text = _joined(record, config.text_fields, "\n")
-    used = {"metadata", *ID_FIELDS, config.id_field, *config.title_fields, *config.text_fields}
+    used = {id_field, *config.title_fields, *config.text_fields}
     raw = {key: value for key, value in record.items() if key not in used}
-    metadata = record.get("metadata")
-    if isinstance(metadata, dict):
-        raw.update(metadata)
+    if isinstance(raw.get("metadata"), dict):
+        raw.update(raw.pop("metadata"))
     fields = {key: _field(value) for key, value in raw.items() if value is not None}
     return Document(doc_id, text, title, fields)
 
 
-def _identifier(record: Mapping[str, Any], id_field: str) -> str:
+def _identifier(record: Mapping[str, Any], id_field: str) -> tuple[str, str]:
+    """Returns the key that holds the id, and the id.
+
+    Raises:
+        ValueError: there is none that can be used.
+    """
     for key in (id_field,) if id_field else ID_FIELDS:
         if key in record:
             value = record[key]
             if isinstance(value, str) and value.strip():
-                return value
+                return key, value
             if type(value) is int:
-                return str(value)
+                return key, str(value)
             raise ValueError(f"the id in '{key}' is {value!r}, expected a string that is not empty")
     raise ValueError(f"no id; expected a key '{id_field or ID_FIELDS[0]}'")
 
@@ -302,4 +333,6 @@ def _field(value: Any) -> FieldValue:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    return orjson.dumps(value, default=str).decode()
+    if isinstance(value, list | dict):
+        return orjson.dumps(value, default=str).decode()
+    return value.isoformat() if isinstance(value, date | time) else str(value)

@@ -285,6 +285,8 @@ def _read_manifest(folder: Path) -> Manifest:
             )
         if raw.pop(_DIGEST) != _digest(raw):
             raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
+        if raw["version"] != folder.name:
+            raise DamagedVersion(_damage(folder, MANIFEST, f"is of version {raw['version']}"))
         raw["labels"] = tuple(raw["labels"])
         raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
         return Manifest(**raw)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rankwell.data.analysis import words
@@ -29,6 +30,7 @@ WORDS = "words.txt"
 SUMMARY = "encoder.json"
 
 _CHUNK_DOCS = 8192
+_ROUNDING = 1e-4
 _DIRECTION_DOCS = 100_000
 
 
@@ -64,7 +66,9 @@ class SifEncoder:
             or [np.zeros((0, plain.dimensions), np.float32)]
         )
         _, vectors_eigen = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
-        direction = vectors_eigen[:, -1].astype(np.float32) if vectors.any() else plain.direction_D
+        direction = vectors_eigen[:, -1].astype(np.float32)
+        if not _residual(vectors, direction).any():  # all documents are alike: nothing would remain
+            direction = plain.direction_D
         # an eigenvector's sign is arbitrary; the projection is not, so only the bytes need it
         direction = direction * (-1 if direction.sum() < 0 else 1)
         digest = hashlib.sha256(f"sif {FORMAT_VERSION} {sif}".encode())
@@ -135,9 +139,13 @@ class SifEncoder:
             summary = json.loads((folder / SUMMARY).read_text())
             tensors = load_file(folder / TENSORS)
             names = tuple((folder / WORDS).read_text(encoding="utf-8").split("\n")[:-1])
+            if summary["format_version"] != FORMAT_VERSION or summary["kind"] != "sif":
+                raise ValueError(f"format {summary['format_version']} of kind {summary['kind']}")
             trained = WordVectors(names, tensors["counts"], tensors["vectors"])
+            if not len(names) == len(trained.counts_V) == len(trained.vectors_VD):
+                raise ValueError(f"{len(names)} words and {len(trained.vectors_VD)} vectors")
             return cls(trained, summary["sif"], tensors["direction"], summary["fingerprint"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DamagedVersion(f"the encoder in {folder} cannot be opened: {error}") from None
 
     def _weights_V(self) -> NDArray[np.float32]:
@@ -173,8 +181,16 @@ class SifEncoder:
         return unit(self._sums(tokens_T, np.cumsum([0, *lengths])[:-1]))
 
     def _finished(self, sums_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-        vectors_ND = unit(sums_ND)
-        return unit(vectors_ND - np.outer(vectors_ND @ self.direction_D, self.direction_D))
+        return unit(_residual(unit(sums_ND), self.direction_D))
+
+
+def _residual(
+    vectors_ND: NDArray[np.float32], direction_D: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Returns unit vectors less their part along a direction; what is left of rounding is zero."""
+    left_ND = vectors_ND - np.outer(vectors_ND @ direction_D, direction_D)
+    left_ND[np.linalg.norm(left_ND, axis=1) < _ROUNDING] = 0
+    return left_ND
 
 
 def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -157,6 +157,8 @@ class _Trainer:
         known = tokens < len(self._keep_V)
         known[known] = self._rng.random(int(known.sum())) < self._keep_V[tokens[known]]
         tokens, segments = tokens[known].astype(np.int64), segments[known]
+        if not len(tokens):
+            return
         window, block = self._config.window, BLOCK_WORDS
         num_blocks = math.ceil(len(tokens) / block)
         padding = (window, num_blocks * block - len(tokens) + window)

@@ -3,20 +3,20 @@
 Shapes: Q queries, L list length.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import ir_measures
 import numpy as np
-from ir_measures import Measure, Qrel, ScoredDoc
+from ir_measures import Measure, Qrel
 from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError, nearest
+from rankwell.evaluation.runs import Run
 
 DEFAULT_MEASURES = "nDCG@10 AP RR@10 R@100"
 
-Run = Mapping[str, Sequence[str]]
-"""The documents of each query, best first, by query id."""
+
+_FORMS = "its parameters are not understood; write nDCG@10, AP, P@5 or R@100"
 
 
 def parse_measures(names: str) -> list[Measure]:
@@ -28,29 +28,41 @@ def parse_measures(names: str) -> list[Measure]:
     measures = []
     for name in names.replace(",", " ").split():
         try:
-            measures.append(ir_measures.parse_measure(name))
-        except (NameError, ValueError, SyntaxError):
+            measure = ir_measures.parse_measure(name)
+            measure.validate_params()
+        except (NameError, ValueError, SyntaxError, TypeError, KeyError, AssertionError):
+            measure = None
+        if measure is None or not _computable(measure):
             base = name.split("@")[0].split("(")[0]
             known = [str(key) for key in ir_measures.measures.registry]
-            hint = (
-                nearest(base, known) if base not in known else "its parameters are not understood"
-            )
-            raise InputError(f"there is no measure '{name}'; {hint}") from None
+            hint = nearest(base, known) if base not in known else _FORMS
+            raise InputError(f"there is no measure '{name}'; {hint}")
+        measures.append(measure)
     if not measures:
         raise InputError(f"no measure was named; try {DEFAULT_MEASURES}")
     return measures
 
 
-def scored_run(run: Run) -> list[ScoredDoc]:
+def _computable(measure: Measure) -> bool:
+    """Returns whether a measure has the cut-off it needs and a provider that computes it here."""
+    cutoff = measure.params.get("cutoff")
+    if "cutoff" in measure.SUPPORTED_PARAMS and cutoff is not None:
+        if type(cutoff) is not int or cutoff < 1:
+            return False
+    elif "cutoff" in measure.SUPPORTED_PARAMS and measure.SUPPORTED_PARAMS["cutoff"].required:
+        return False
+    return bool(ir_measures.DefaultPipeline.supports(measure))
+
+
+def scored_run(run: Run) -> dict[str, dict[str, float]]:
     """Returns a run with strictly decreasing scores made from the ranks.
 
     Measures disagree about ties, and sort equal scores by document id; ranks have no ties.
     """
-    return [
-        ScoredDoc(query_id, doc_id, float(len(doc_ids) - place))
+    return {
+        query_id: {doc_id: float(len(doc_ids) - place) for place, doc_id in enumerate(doc_ids)}
         for query_id, doc_ids in run.items()
-        for place, doc_id in enumerate(doc_ids)
-    ]
+    }
 
 
 def aggregate(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> dict[str, float]:
@@ -59,21 +71,14 @@ def aggregate(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) 
     return {str(measure): float(values[measure]) for measure in measures}
 
 
-def by_query(judgments: Sequence[Qrel], run: Run, measure: Measure) -> dict[str, float]:
-    """Returns the value of one measure for each judged query."""
-    return {
-        metric.query_id: float(metric.value)
-        for metric in ir_measures.iter_calc([measure], list(judgments), scored_run(run))
-    }
-
-
-def write_trec_run(path: Path, run: Run, tag: str) -> None:
-    """Writes a run in TREC's six columns: query, Q0, document, rank, score, tag."""
-    with path.open("w", encoding="utf-8") as file:
-        for query_id, doc_ids in run.items():
-            for place, doc_id in enumerate(doc_ids):
-                score = len(doc_ids) - place
-                file.write(f"{query_id} Q0 {doc_id} {place + 1} {score} {tag}\n")
+def by_query(
+    judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]
+) -> dict[str, dict[str, float]]:
+    """Returns the value of each measure for each judged query, by measure and query id."""
+    values: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
+    for metric in ir_measures.iter_calc(list(measures), list(judgments), scored_run(run)):
+        values[str(metric.measure)][metric.query_id] = float(metric.value)
+    return values
 
 
 def ndcg(

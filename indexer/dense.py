@@ -40,7 +40,7 @@ def open_vectors(folder: Path) -> NDArray[np.float16]:
     try:
         vectors_ND: NDArray[np.float16] = np.load(folder / VECTORS_FILE, mmap_mode="r")
         return vectors_ND
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DamagedVersion(f"the vectors in {folder} cannot be opened: {error}") from None
 
 

@@ -4,6 +4,7 @@ import json
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, DocumentWriter
-from rankwell.data.errors import InputError, RejectedRecords
+from rankwell.data.errors import DamagedVersion, InputError, RejectedRecords
 from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder, open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files, read_documents
@@ -97,9 +98,20 @@ def index_collection(
     analyzer = Analyzer(config.analysis, folder)
     store = VersionStore(folder)
     with store.draft() as draft:
-        live = store.open() if store.current_name() else None
-        job = _Job(folder, config, analyzer, draft, live, progress)
+        job = _Job(folder, config, analyzer, draft, _live(store, full), progress)
         return job.run(full)
+
+
+def _live(store: VersionStore, full: bool) -> Version | None:
+    """Returns the live version; none before the first, and none to a full job if it is damaged."""
+    if store.current_name() is None:
+        return None
+    try:
+        return store.open()
+    except DamagedVersion:
+        if full:
+            return None
+        raise
 
 
 def fit_encoder(forward: ForwardIndex, config: Config, progress: Progress = silent) -> SifEncoder:
@@ -147,7 +159,10 @@ def retrain_words(folder: Path, progress: Progress = silent) -> Version:
         write_vectors(draft, encoder, forward).close()
         mapping = config.to_mapping()
         return draft.publish(
-            config={**live.manifest.config, "words": mapping["words"], "dense": mapping["dense"]},
+            config={
+                **live.manifest.config,
+                **{section: mapping[section] for section in ("collection", "words", "dense")},
+            },
             counts=live.manifest.counts,
             fingerprints={
                 "analysis": live.manifest.fingerprints["analysis"],
@@ -179,8 +194,15 @@ class _Job:
         self._started = time.perf_counter()
 
     def run(self, full: bool) -> IndexReport:
+        with (
+            closing(DocumentWriter(self._draft.folder / DOCUMENTS)) as writer,
+            closing(ForwardIndexBuilder(self._draft.folder / FORWARD)) as builder,
+        ):
+            return self._build(_Documents(writer, builder), full)
+
+    def _build(self, documents: "_Documents", full: bool) -> IndexReport:
         before = DocumentStore(self._live.folder / DOCUMENTS).hashes() if self._live else {}
-        documents, counts = self._read(before)
+        counts = self._read(documents, before)
         if not counts.live:
             raise InputError("the sources hold no document; nothing was published")
         if self._live and not full and self._nothing_changed(counts):
@@ -210,12 +232,8 @@ class _Job:
         self._tick("publishing")
         return self._report(version.name, True, counts)
 
-    def _read(self, before: dict[str, bytes]) -> tuple["_Documents", Counts]:
+    def _read(self, documents: "_Documents", before: dict[str, bytes]) -> Counts:
         """Reads all sources into the draft's documents and forward index."""
-        documents = _Documents(
-            DocumentWriter(self._draft.folder / DOCUMENTS),
-            ForwardIndexBuilder(self._draft.folder / FORWARD),
-        )
         rejected: list[Rejected] = []
         seen: dict[str, bytes] = {}
         read = empty = 0
@@ -233,7 +251,7 @@ class _Job:
         self._progress("reading documents", read, read)
         self._tick("reading")
         self._check_rejected(rejected)
-        counts = Counts(
+        return Counts(
             read=read,
             rejected=len(rejected),
             added=sum(doc_id not in before for doc_id in seen),
@@ -243,13 +261,12 @@ class _Job:
             live=len(seen),
             empty=empty,
         )
-        return documents, counts
 
     def _records(self) -> Iterator[tuple[Path, int, Document | Rejected]]:
-        """Yields every record with its file and its number inside it."""
+        """Yields every record with its file and line."""
         for path in document_files(self._config.documents.sources, self._folder):
-            for number, record in enumerate(read_documents(path, self._config.documents), start=1):
-                yield path, number, record
+            for line, record in read_documents(path, self._config.documents):
+                yield path, line, record
 
     def _check_rejected(self, rejected: list[Rejected]) -> None:
         """Writes the rejected records down, and stops the job where they are too many."""

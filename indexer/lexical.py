@@ -21,8 +21,6 @@ _TOKENIZER = "whitespace"
 _WRITER_BYTES = 256 << 20
 # A filter that few rows pass goes into the query as their numbers; past that, hits are left out.
 _MAX_ROWS_IN_QUERY = 4096
-# tantivy keeps lock files in the folder of an index that is open.
-LOCK_FILES = (".tantivy-meta.lock", ".tantivy-writer.lock")
 
 
 def _schema() -> tantivy.Schema:

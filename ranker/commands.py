@@ -12,7 +12,8 @@ from rich.table import Table
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
 from rankwell.data.terminal import err, out, print_json, shown_progress
-from rankwell.evaluation.measures import DEFAULT_MEASURES, write_trec_run
+from rankwell.evaluation.measures import DEFAULT_MEASURES
+from rankwell.evaluation.runs import write_trec_run
 from rankwell.indexer.commands import Folder, Json
 from rankwell.indexer.job import retrain_words
 from rankwell.ranker.collection import open_collection

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.progress import Progress, silent
-from rankwell.evaluation.measures import Run, aggregate
+from rankwell.evaluation.measures import aggregate
+from rankwell.evaluation.runs import Run
 from rankwell.ranker.pipeline import Ranking
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -151,7 +152,7 @@ class DeepRanker:
                 summary["mix"],
                 summary["encoder"],
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise DamagedVersion(f"the ranker in {folder} cannot be opened: {error}") from None
 
     def _summary(self) -> dict[str, object]:

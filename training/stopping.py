@@ -24,7 +24,7 @@ class EarlyStopping:
 
     def update(self, epoch: int, value: float, model: nn.Module) -> bool:
         """Takes an epoch's figure; returns whether it is the best so far."""
-        if value <= self.best_value:
+        if not value > self.best_value:  # so that a NaN is never the best
             return False
         self.best_value, self.best_epoch = value, epoch
         self._state = copy.deepcopy(model.state_dict())

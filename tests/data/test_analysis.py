@@ -1,0 +1,180 @@
+"""Texts become words, words become terms, and every highlight lies where its word stands."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankwell.data.analysis import (
+    ENGLISH_STOP_WORDS,
+    MAX_WORD_LENGTH,
+    Analyzer,
+    normalise,
+    word_spans,
+    words,
+)
+from rankwell.data.config import AnalysisConfig
+from rankwell.data.errors import ConfigError
+
+# Characters that Unicode writes one by one: nothing here depends on its neighbours.
+PLAIN_TEXT = st.text(st.sampled_from("abcXYZ019 éÉßœﬁÅ東京ニ한के'\u2019_-.,\n\t€𝒳Ω"), max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" .,;!? --- ' ", []),
+        ("A wing, and a PROP.", ["a", "wing", "and", "a", "prop"]),
+        ("don't rock'n'roll 'quoted'", ["don't", "rock'n'roll", "quoted"]),
+        ("l\u2019été", ["l'été"]),
+        ("snake_case __init__", ["snake", "case", "init"]),
+        ("mach 2.5 at 3,000 ft", ["mach", "2", "5", "at", "3", "000", "ft"]),
+        ("STRASSE Straße", ["strasse", "strasse"]),
+        ("\uff26ull ﬁt", ["full", "fit"]),
+        ("cafe\u0301 café", ["café", "café"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("العَرَبِيَّة", ["العَرَبِيَّة"]),
+        ("東京tower塔", ["東", "京", "tower", "塔"]),
+        ("ひらがな", ["ひ", "ら", "が", "な"]),
+        ("x" * 256 + " y", ["x" * 255, "y"]),
+    ],
+)
+def test_words_are_the_surface_forms_in_order(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_normalising_keeps_ascii_and_other_text_alike() -> None:
+    assert normalise("WING") == "wing"
+    assert normalise("WINGÉ\u2019S") == "wingé's"
+
+
+@given(PLAIN_TEXT)
+def test_word_spans_agree_with_words_and_each_lies_on_its_word(text: str) -> None:
+    spans = list(word_spans(text))
+    assert [word for word, _, _ in spans] == words(text)
+    assert [normalise(text[start:end]) for _, start, end in spans] == words(text)
+
+
+def test_a_span_covers_all_of_a_word_that_is_cut_for_its_length() -> None:
+    long = "x" * (MAX_WORD_LENGTH + 5)
+    assert list(word_spans(f"a {long}")) == [("a", 0, 1), ("x" * MAX_WORD_LENGTH, 2, 262)]
+
+
+def test_spans_stay_in_place_where_one_character_grows_and_another_shrinks() -> None:
+    # é of two characters becomes one, ß becomes two: the length stays the same by chance.
+    text = "e\u0301 ß wing"
+    assert [text[start:end] for word, start, end in word_spans(text) if word == "ss"] == ["ß"]
+
+
+@given(
+    st.text(max_size=60),
+    st.sampled_from(["english", "porter", "french", "german", "arabic", "none"]),
+)
+def test_no_term_is_empty(text: str, language: str) -> None:
+    analyzer = Analyzer(AnalysisConfig(language=language, stop_words="none"))
+    surfaces = words(text)
+    terms = analyzer.terms(surfaces)
+    assert len(terms) == len(surfaces)
+    assert all(terms)
+
+
+@pytest.mark.parametrize(
+    ("language", "stop_words", "expected"),
+    [
+        ("english", "auto", [None, "wing", "fli"]),
+        ("porter", "auto", [None, "wing", "fli"]),
+        ("english", "none", ["the", "wing", "fli"]),
+        ("none", "auto", ["the", "wings", "flies"]),
+        ("english", "stop.txt", ["the", None, "fli"]),
+        ("none", "stop.txt", ["the", None, "flies"]),
+    ],
+)
+def test_terms_are_stems_and_stop_words_have_none(
+    tmp_path: Path, language: str, stop_words: str, expected: list[str | None]
+) -> None:
+    (tmp_path / "stop.txt").write_text("# in this collection\nWings  # everywhere\n\nof\n")
+    analyzer = Analyzer(AnalysisConfig(language=language, stop_words=stop_words), tmp_path)
+    assert analyzer.terms(["the", "wings", "flies"]) == expected
+
+
+def test_a_query_has_its_distinct_terms_with_counts_first_forms_and_their_sequence() -> None:
+    query = Analyzer(AnalysisConfig()).query("The flow of flowing Wings, flows")
+    assert query.text == "The flow of flowing Wings, flows"
+    assert query.surfaces == ("the", "flow", "of", "flowing", "wings", "flows")
+    assert query.terms == ("flow", "wing")
+    assert query.counts == (3, 1)
+    assert query.forms == ("flow", "wings")
+    assert query.sequence == (0, 0, 1, 0)
+
+
+def test_a_query_of_stop_words_alone_has_words_and_no_terms() -> None:
+    query = Analyzer(AnalysisConfig()).query("to be or not to be")
+    assert len(query.surfaces) == 6
+    assert (query.terms, query.counts, query.forms, query.sequence) == ((), (), (), ())
+    assert set(query.surfaces) <= ENGLISH_STOP_WORDS
+
+
+def analyzer_with_synonyms(folder: Path, lines: str) -> Analyzer:
+    (folder / "synonyms.txt").write_text(lines, encoding="utf-8")
+    return Analyzer(AnalysisConfig(synonyms="synonyms.txt"), folder)
+
+
+def test_synonyms_and_their_inflections_are_one_term(tmp_path: Path) -> None:
+    analyzer = analyzer_with_synonyms(
+        tmp_path, "# vehicles\ncar, Automobile, motorcar # wheels\n\nplane, aircraft\n"
+    )
+    terms = analyzer.terms(["cars", "automobiles", "motorcar", "planes", "aircraft", "wing"])
+    assert terms == ["car", "car", "car", "plane", "plane", "wing"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("car\n", "line 1: expected single words"),
+        ("car, automobile\n\nplane,\n", "line 3: expected single words"),
+        ("car, motor vehicle\n", "found 'car, motor vehicle'"),
+        ("car, automobile\nvehicle, automobile\n", "line 2: 'automobil' is in two groups"),
+        ("car, automobile\nautomobile, vehicle\n", "line 2: 'automobil' is in two groups"),
+    ],
+)
+def test_a_synonym_file_is_refused_with_the_line_at_fault(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        analyzer_with_synonyms(tmp_path, lines)
+
+
+@pytest.mark.parametrize("key", ["stop_words", "synonyms"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("absent.txt", "does not exist"), ("latin1.txt", "is not UTF-8 text"), (".", "")],
+    ids=["absent", "not UTF-8", "a folder"],
+)
+def test_a_word_list_that_cannot_be_read_is_a_fault_of_the_configuration(
+    tmp_path: Path, key: str, name: str, message: str
+) -> None:
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9, bistro\n")
+    with pytest.raises(ConfigError, match=rf"\[analysis\] {key} names .*{message}"):
+        Analyzer(AnalysisConfig(**{key: name}), tmp_path)  # type: ignore[arg-type]
+
+
+def test_an_unknown_language_is_refused_with_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match=r"'englsh'.*did you mean 'english'"):
+        Analyzer(AnalysisConfig(language="englsh"))
+
+
+def test_the_fingerprint_changes_with_whatever_changes_a_term(tmp_path: Path) -> None:
+    (tmp_path / "stop.txt").write_text("wing\n")
+    (tmp_path / "synonyms.txt").write_text("car, automobile\n")
+    configs = [
+        AnalysisConfig(),
+        AnalysisConfig(language="german"),
+        AnalysisConfig(stop_words="none"),
+        AnalysisConfig(stop_words="stop.txt"),
+        AnalysisConfig(synonyms="synonyms.txt"),
+    ]
+    fingerprints = [Analyzer(config, tmp_path).fingerprint for config in configs]
+    assert len(set(fingerprints)) == len(configs)
+    assert [Analyzer(config, tmp_path).fingerprint for config in configs] == fingerprints

@@ -1,0 +1,44 @@
+"""Results go to stdout as JSON, progress goes to stderr in bars or lines."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rankwell.data import terminal
+from rankwell.data.terminal import print_json, shown_progress
+
+
+def test_json_is_one_line_on_stdout_and_takes_numpy_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json({"rows": np.arange(3), "score": np.float32(0.5), "query": "é\n"})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"rows": [0, 1, 2], "score": 0.5, "query": "é\n"}
+    assert captured.out.count("\n") == 1
+    assert captured.err == ""
+
+
+def test_progress_off_a_terminal_is_a_line_on_stderr_when_a_step_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with shown_progress() as progress:
+        progress("reading documents", 500, 1400)
+        progress("reading documents", 1400, 1400)
+        progress("counting", 7)
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ["reading documents: 1,400 of 1,400"]
+    assert captured.out == ""
+
+
+def test_progress_on_a_terminal_is_a_bar_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=screen, force_terminal=True, width=120))
+    with shown_progress() as progress:
+        progress("reading documents", 1400, 1400)
+        progress("training words", 2, 5)
+    assert "reading documents" in screen.getvalue()
+    assert "1400/1400" in screen.getvalue()
+    assert "2/5" in screen.getvalue()

@@ -1,0 +1,24 @@
+"""What the tests of the embeddings share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import AnalysisConfig
+from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+
+
+@pytest.fixture
+def forward_of(tmp_path: Path) -> Callable[..., ForwardIndex]:
+    """Returns a function that makes a forward index of texts, or of (title, text) pairs."""
+    made = iter(range(100))
+
+    def build(*documents: str | tuple[str, str]) -> ForwardIndex:
+        builder = ForwardIndexBuilder(tmp_path / f"forward-{next(made)}")
+        for document in documents:
+            builder.add(*(("", document) if isinstance(document, str) else document))
+        return builder.finish(Analyzer(AnalysisConfig()))
+
+    return build

@@ -1,0 +1,90 @@
+"""What the ranker's tests share: pools of a few documents, and a collection with judgments."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import (
+    AnalysisConfig,
+    DocumentsConfig,
+    JudgmentsConfig,
+    QueriesConfig,
+    RankerConfig,
+)
+from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.ranker.pool import Pool
+
+
+@pytest.fixture(scope="session")
+def analyzer() -> Analyzer:
+    """English stems and stop words."""
+    return Analyzer(AnalysisConfig())
+
+
+@pytest.fixture(scope="session")
+def forward_of(
+    analyzer: Analyzer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., ForwardIndex]:
+    """Returns a function that indexes (title, text) pairs."""
+    folder, numbers = tmp_path_factory.mktemp("forward"), itertools.count()
+
+    def build(*documents: tuple[str, str]) -> ForwardIndex:
+        builder = ForwardIndexBuilder(folder / str(next(numbers)))
+        for title, text in documents:
+            builder.add(title, text)
+        return builder.finish(analyzer)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def pool_of(forward_of: Callable[..., ForwardIndex]) -> Callable[..., Pool]:
+    """Returns a function that makes a pool of (title, text) pairs, document and word vectors."""
+
+    def build(
+        documents: Sequence[tuple[str, str]],
+        vectors: object = None,
+        words: Mapping[str, Sequence[float]] | None = None,
+    ) -> Pool:
+        forward = forward_of(*documents)
+        words = words or {}
+        vectors_VD = np.array(list(words.values()) or np.zeros((0, 2)), np.float32)
+        trained = WordVectors(tuple(words), np.ones(len(words), np.int64), vectors_VD)
+        surfaces = forward.vocabulary.surfaces
+        word_of_V = np.array([trained.ids.get(s, -1) for s in surfaces], np.int32)
+        given = np.zeros((len(documents), 2)) if vectors is None else np.asarray(vectors)
+        return Pool(forward, given.astype(np.float16), trained, word_of_V)
+
+    return build
+
+
+@pytest.fixture
+def judged(collection_of: Callable[..., Path]) -> Path:
+    """A collection, not indexed yet, of 12 topics in 5 documents each, with 12 training queries."""
+    lines = [
+        f'{{"_id": "d{topic}-{i}", "title": "report {i}", '
+        f'"text": "{f"topic{topic} " * (i + 1)} measured in wind tunnel {i} by group {topic}"}}'
+        for topic in range(12)
+        for i in range(5)
+    ]
+    folder = collection_of(
+        *lines,
+        index=False,
+        documents=DocumentsConfig(sources=("corpus.jsonl",)),
+        queries=QueriesConfig(source="queries.tsv"),
+        judgments=JudgmentsConfig(train="train.tsv", test="test.tsv"),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+    )
+    (folder / "queries.tsv").write_text(
+        "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))
+    )
+    (folder / "train.tsv").write_text(
+        "".join(f"q{t} 0 d{t}-{i} {2 - i}\n" for t in range(12) for i in range(2))
+    )
+    (folder / "test.tsv").write_text("q0 0 d0-3 1\nq1 0 d1-3 1\n")
+    return folder

@@ -1,0 +1,102 @@
+"""Evaluation by stage, with rankings made by hand."""
+
+import numpy as np
+import pytest
+from ir_measures import Qrel
+
+from rankwell.data.errors import InputError
+from rankwell.data.records import StageTime
+from rankwell.evaluation.measures import parse_measures
+from rankwell.ranker.judging import evaluate_stages
+from rankwell.ranker.pipeline import Left, Ranking
+
+DOC_IDS = ["a", "b", "c"]
+ROWS = {"wing": {"fused": [2, 0], "ranked": [0, 2]}, "drag": {"fused": [1], "ranked": [1]}}
+
+
+def rank(query: str) -> Ranking:
+    steps = [("lexical", []), ("dense", []), ("fused", ROWS[query]["fused"])]
+    steps += [("features", ROWS[query]["fused"]), ("ranked", ROWS[query]["ranked"])]
+    trail = tuple(
+        Left(StageTime(name, 250.0, len(rows)), np.array(rows, np.int64), np.zeros(len(rows), "f4"))
+        for name, rows in steps
+    )
+    return Ranking(None, None, None, trail=trail)  # type: ignore[arg-type]
+
+
+def evaluated(judgments, queries=None, stages=("fused", "ranked"), measures="RR@10 R@10"):
+    return evaluate_stages(
+        rank,
+        lambda rows: [DOC_IDS[row] for row in rows],
+        lambda ids: np.array([DOC_IDS.index(i) if i in DOC_IDS else -1 for i in ids], np.int64),
+        {"q1": "wing", "q2": "drag"} if queries is None else queries,
+        judgments,
+        version="000007",
+        split="dev",
+        stages=stages,
+        known_stages=("lexical", "dense", "fused", "ranked"),
+        measures=parse_measures(measures),
+    )
+
+
+JUDGMENTS = [Qrel("q1", "a", 1), Qrel("q2", "b", 1), Qrel("q2", "a", 2)]
+
+
+def test_every_stage_is_measured_by_its_own_order():
+    found = evaluated(JUDGMENTS)
+    # fused: "a" is second for q1; ranked: first; q2 finds one of two
+    assert found.measures["fused"] == pytest.approx({"RR@10": (1 / 2 + 1) / 2, "R@10": 0.75})
+    assert found.measures["ranked"] == pytest.approx({"RR@10": 1.0, "R@10": 0.75})
+    assert found.runs["fused"] == {"q1": ["c", "a"], "q2": ["b"]}
+    assert found.runs["ranked"] == {"q1": ["a", "c"], "q2": ["b"]}
+    assert (found.num_queries, found.warnings) == (2, ())
+
+
+def test_the_features_time_belongs_to_the_ranked_stage():
+    assert evaluated(JUDGMENTS).seconds == {"fused": 0.5, "ranked": 1.0}
+
+
+def test_only_the_stages_asked_for_are_measured():
+    found = evaluated(JUDGMENTS, stages=("dense",))
+    assert found.measures == {"dense": {"RR@10": 0, "R@10": 0}}
+    assert set(found.runs) == set(found.seconds) == {"dense"}
+
+
+def test_the_printed_object_has_the_documented_keys():
+    printed = evaluated(JUDGMENTS).to_json()
+    assert list(printed) == ["version", "split", "num_queries", "measures", "seconds"]
+    assert (printed["version"], printed["split"]) == ("000007", "dev")
+
+
+def test_an_unknown_stage_is_named_with_the_nearest_known_one():
+    with pytest.raises(InputError, match=r"000007 has no stage 'rankd'; did you mean 'ranked'\?"):
+        evaluated(JUDGMENTS, stages=("fused", "rankd"))
+
+
+@pytest.mark.parametrize("queries", [{"q2": "drag"}, {"q1": "  ", "q2": "drag"}])
+def test_queries_without_text_are_warned_of_and_count_as_not_found(queries):
+    found = evaluated(JUDGMENTS, queries)
+    assert found.measures["ranked"]["RR@10"] == pytest.approx((0 + 1) / 2)
+    assert found.num_queries == 2
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith("1 judged queries have no text")
+
+
+def test_judgments_of_unknown_documents_are_warned_of_and_count_as_not_found():
+    found = evaluated([*JUDGMENTS, Qrel("q1", "gone", 1), Qrel("q1", "gone too", 0)])
+    # q1 finds one of two, q2 one of two
+    assert found.measures["ranked"]["R@10"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith("2 judgments name documents")
+
+
+@pytest.mark.parametrize(
+    ("judgments", "queries", "reason"),
+    [
+        ([], None, r"no dev judgments; name their file in \[judgments\] dev"),
+        (JUDGMENTS, {"x": "wing"}, "none of the 2 judged queries is among the 1"),
+    ],
+)
+def test_nothing_to_evaluate_is_an_input_error(judgments, queries, reason):
+    with pytest.raises(InputError, match=reason):
+        evaluated(judgments, queries)

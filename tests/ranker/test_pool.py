@@ -1,0 +1,61 @@
+"""Pools: texts that come from elsewhere against the same texts in the collection."""
+
+import numpy as np
+import pytest
+
+from rankwell.data.config import LexicalConfig
+from rankwell.embeddings.sif import SifEncoder
+from rankwell.ranker.bm25 import bm25_scores
+from rankwell.ranker.pool import pool_of_texts
+from rankwell.ranker.terms import resolve
+
+DOCUMENTS = [("wing", "lift of wings"), ("", "the drag of a wing"), ("drag", "")]
+WORDS = {"wing": [1.0, 0.2], "drag": [-0.5, 1.0], "gust": [0.3, 0.3]}
+
+
+@pytest.fixture
+def collection(pool_of):
+    pool = pool_of(DOCUMENTS, words=WORDS)
+    encoder = SifEncoder.fit(pool.words, 1e-3, pool.forward)
+    return pool, encoder
+
+
+def test_surfaces_know_their_trained_words(collection):
+    pool, _ = collection
+    ids = pool.forward.vocabulary.surface_ids
+    asked = np.array([ids["drag"], ids["lift"], ids["wing"]], np.int32)
+    assert pool.words_of(asked).tolist() == [1, -1, 0]
+
+
+def test_unknown_words_of_a_text_have_vectors_where_they_were_trained(collection, analyzer):
+    pool, encoder = collection
+    texts = pool_of_texts(pool, analyzer, encoder, [""], ["gust zeppelin wing"])
+    assert texts.words_of(texts.forward.document(0)).tolist() == [2, -1, 0]
+
+
+def test_a_text_has_the_vector_that_the_encoder_gives_it_in_half_precision(collection, analyzer):
+    pool, encoder = collection
+    texts = pool_of_texts(pool, analyzer, encoder, ["wing"], ["drag drag"])
+    assert (texts.vectors_ND == encoder.encode_documents(["wing drag drag"]).astype("f2")).all()
+
+
+def test_the_collections_own_texts_score_as_in_the_collection(collection, analyzer):
+    pool, encoder = collection
+    titles, bodies = zip(*DOCUMENTS, strict=True)
+    texts = pool_of_texts(
+        pool, analyzer, encoder, ["zeppelin", *titles], ["zeppelins unknown", *bodies]
+    )
+    query, rows = analyzer.query("wings drag zeppelin"), np.arange(3)
+    here = bm25_scores(resolve(query, pool.forward), rows, pool.forward, LexicalConfig())
+    there = bm25_scores(
+        resolve(query, texts.forward), rows + 1, texts.forward, LexicalConfig(b=0.4)
+    )
+    assert there.tolist() == here.tolist()
+    assert there.any()
+
+
+def test_no_texts_make_an_empty_pool(collection, analyzer):
+    pool, encoder = collection
+    empty = pool_of_texts(pool, analyzer, encoder, [], [])
+    assert empty.forward.num_docs == 0
+    assert empty.vectors_ND.shape == (0, 2)

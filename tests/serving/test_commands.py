@@ -1,0 +1,83 @@
+import ipaddress
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from rankwell.cli import app
+from rankwell.data.errors import InputError
+from rankwell.serving.commands import _listener
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def refused(folder: Path, *options: str) -> str:
+    """Returns the one sentence with which `serve` refuses to start."""
+    result = CliRunner().invoke(app, ["serve", str(folder), *options])
+    assert (result.exit_code, result.stdout) == (2, "")
+    [line] = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "8.8.8.8"])
+def test_a_public_address_is_refused(cranfield_folder: Path, host: str) -> None:
+    assert f"{host} is a public address" in refused(cranfield_folder, "--host", host, "--port", "0")
+
+
+@pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1:80", "127.0.0.256"])
+def test_a_host_that_is_no_address_is_refused(cranfield_folder: Path, host: str) -> None:
+    line = refused(cranfield_folder, "--host", host)
+    assert f"'{host}' is not an IP address; use 127.0.0.1 or ::1" in line
+
+
+def test_a_busy_port_is_refused(cranfield_folder: Path, busy_port: int) -> None:
+    line = refused(cranfield_folder, "--port", str(busy_port))
+    assert f"port {busy_port}" in line
+    assert "choose another --port" in line
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_cannot_be_is_refused(cranfield_folder: Path, port: str) -> None:
+    assert f"port {port}" in refused(cranfield_folder, "--port", port)
+
+
+def test_a_port_is_taken_while_the_collection_still_opens() -> None:
+    with _listener("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}"):
+            _listener("127.0.0.1", port).close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_folder_without_a_version_is_refused(tmp_path: Path) -> None:
+    assert "no published version" in refused(tmp_path, "--port", "0")
+    assert "is not a folder" in refused(tmp_path / "nowhere", "--port", "0")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_serve_listens_on_loopback_and_says_where(
+    cranfield_folder: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        seen.extend(listener.getsockname()[:2] for listener in sockets)
+        for listener in sockets:
+            listener.close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    result = CliRunner().invoke(
+        app, ["serve", str(cranfield_folder), "--host", host, "--port", "0"]
+    )
+    assert result.exit_code == 0, result.output
+    [(address, port)] = seen
+    assert ipaddress.ip_address(address).is_loopback
+    shown = f"[{host}]" if ":" in host else host
+    assert f"at http://{shown}:{port}," in " ".join(result.stderr.split())

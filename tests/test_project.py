@@ -1,0 +1,150 @@
+"""What holds for the project as a whole."""
+
+import ast
+import dataclasses
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import rankwell
+from rankwell.cli import app
+from rankwell.data.config import Config, config_from_mapping, render_config
+
+REPOSITORY = Path(__file__).parent.parent
+FRONT_DOOR = REPOSITORY / "src" / "rankwell"
+MAY_IMPORT = {
+    "data": set(),
+    "training": {"data"},
+    "evaluation": {"data"},
+    "embeddings": {"data", "training", "evaluation"},
+    "indexer": {"data", "training", "evaluation", "embeddings"},
+    "ranker": {"data", "training", "evaluation", "embeddings", "indexer"},
+    "serving": {"data", "training", "evaluation", "embeddings", "indexer", "ranker"},
+}
+PRODUCT = sorted(
+    [
+        *FRONT_DOOR.glob("*.py"),
+        *(p for name in MAY_IMPORT for p in (REPOSITORY / name).rglob("*.py")),
+    ]
+)
+SECTIONS = {field.name: getattr(Config(), field.name) for field in dataclasses.fields(Config)}
+PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yields the full name of everything that a module of a package imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(relative, package)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def forbidden(source: str, layer: str) -> set[str]:
+    """Returns what a module of a layer imports although it must not."""
+    allowed = MAY_IMPORT[layer] | {layer}
+    found = set()
+    for name in imported(ast.parse(source), f"rankwell.{layer}"):
+        top, _, rest = name.partition(".")
+        if (top == "rankwell" and rest.split(".")[0] not in allowed) or top in MAY_IMPORT:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_a_layer_imports_only_layers_before_it(layer: str) -> None:
+    files = sorted((REPOSITORY / layer).rglob("*.py"))
+    assert files
+    faults = {path.name: forbidden(path.read_text(), layer) for path in files}
+    assert {name: found for name, found in faults.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rankwell.ranker.pool import Pool",
+        "def f():\n    import rankwell.serving.app",
+        "from rankwell import ranker",
+        "from rankwell import open",
+        "import rankwell",
+        "from ..ranker import pool",
+        "from evaluation.measures import ndcg",
+    ],
+)
+def test_the_check_of_layers_sees_every_form_of_import(line: str) -> None:
+    assert forbidden(line, "indexer")
+    assert not forbidden("from rankwell.data.errors import InputError\nimport json", "indexer")
+
+
+def test_each_layer_is_linked_under_the_one_name_and_no_other_is() -> None:
+    links = {path.name: path for path in FRONT_DOOR.iterdir() if path.is_dir()}
+    links.pop("__pycache__", None)
+    assert set(links) == set(MAY_IMPORT)
+    for name, link in links.items():
+        assert link.is_symlink()
+        assert link.readlink() == Path("../..") / name
+        assert link.resolve() == REPOSITORY / name
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    assert sorted(rankwell.__all__) == rankwell.__all__
+    assert {name for name in rankwell.__all__ if not getattr(rankwell, name).__doc__} == set()
+    shown = {n for n in vars(rankwell) if not n.startswith("_")} - set(MAY_IMPORT) - {"cli", "demo"}
+    assert shown == set(rankwell.__all__)
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_no_file_loads_a_pickle(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert {
+        name for name in imported(tree, "rankwell.x") if name.split(".")[0] in PICKLERS
+    } == set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        given = {key.arg: ast.unparse(key.value) for key in call.keywords}
+        assert given.get("allow_pickle", "False") == "False", ast.unparse(call)
+        if ast.unparse(call.func) == "torch.load":
+            assert given.get("weights_only") == "True", ast.unparse(call)
+
+
+@pytest.mark.parametrize(("name", "section"), SECTIONS.items())
+def test_every_setting_has_its_sentence_in_the_written_configuration(
+    name: str, section: object
+) -> None:
+    [written] = re.findall(rf"^# (.+)\n\[{name}\]\n((?:.+\n)+)", render_config(Config()), re.M)
+    assert written[0] == (type(section).__doc__ or "").strip()
+    lines = dict(re.findall(r"^# (\w+) = .*?    # (.+)$", written[1], re.M))
+    assert lines == {key.name: key.metadata["doc"] for key in dataclasses.fields(section)}  # type: ignore[arg-type]
+    assert all(len(sentence) > 10 for sentence in lines.values())
+
+
+def test_the_written_configuration_reads_back_as_it_was() -> None:
+    uncommented = re.sub(r"^# (?=\w+ = )", "", render_config(Config()), flags=re.M)
+    assert config_from_mapping(tomllib.loads(uncommented)) == Config()
+    assert uncommented.count(" = ") >= sum(len(dataclasses.fields(s)) for s in SECTIONS.values())
+
+
+def commands_of_readme() -> list[list[str]]:
+    """Returns the words of each rankwell command in the README's bash blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split() for line in lines if line.split()[:1] == ["rankwell"]]
+
+
+def test_every_command_of_the_readme_exists_with_its_options() -> None:
+    commands = commands_of_readme()
+    assert commands
+    for _, *words in commands:
+        command, depth = typer.main.get_command(app), 0
+        while hasattr(command, "commands") and words[depth : depth + 1]:
+            assert words[depth] in command.commands, f"rankwell {' '.join(words)}"
+            command, depth = command.commands[words[depth]], depth + 1
+        known = {option for parameter in command.params for option in parameter.opts}
+        used = {word.split("=")[0] for word in words[depth:] if re.match(r"--?[a-z]", word)}
+        assert used <= known, f"rankwell {' '.join(words)}"
