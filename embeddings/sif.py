@@ -62,7 +62,7 @@ class SifEncoder:
         word_of_V = plain.words_of(forward)
         sample = np.arange(0, forward.num_docs, step)
         vectors = np.concatenate(
-            [plain._pooled(forward, rows, word_of_V) for rows in _chunks(sample)]
+            [unit(plain._pooled(forward, rows, word_of_V)) for rows in _chunks(sample)]
             or [np.zeros((0, plain.dimensions), np.float32)]
         )
         _, vectors_eigen = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
@@ -178,7 +178,7 @@ class SifEncoder:
         known = [run[run >= 0] for run in runs]
         tokens_T = np.concatenate([*known, np.zeros(0, np.int32)]).astype(np.int64)
         lengths = [len(run) for run in known]
-        return unit(self._sums(tokens_T, np.cumsum([0, *lengths])[:-1]))
+        return self._sums(tokens_T, np.cumsum([0, *lengths])[:-1])
 
     def _finished(self, sums_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         return unit(_residual(unit(sums_ND), self.direction_D))

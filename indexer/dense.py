@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.errors import DamagedVersion, MissingPackage
-from rankwell.data.records import Candidates
+from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
 
 VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
+ZEROS_FILE = "zeros.npy"
 
 
 def _faiss() -> ModuleType:
@@ -59,7 +60,8 @@ class FaissEngine:
             self._index = self._faiss.read_index(
                 str(folder / INDEX_FILE), self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
             )
-        except RuntimeError as error:
+            self._zeros = np.load(folder / ZEROS_FILE)
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DamagedVersion(
                 f"the vector index in {folder} cannot be opened: {reason}"
@@ -74,6 +76,7 @@ class FaissEngine:
         for start in range(0, len(vectors_ND), 1 << 16):
             index.add(np.ascontiguousarray(vectors_ND[start : start + (1 << 16)], np.float32))
         faiss.write_index(index, str(folder / INDEX_FILE))
+        np.save(folder / ZEROS_FILE, np.flatnonzero(~vectors_ND.any(1)))
         return cls(folder)
 
     def search(
@@ -94,7 +97,8 @@ class FaissEngine:
         def fetch_for(query_1D: NDArray[np.float32]) -> Any:
             def fetch(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
                 scores, rows = self._index.search(query_1D, n, params=parameters)
-                return rows[0], scores[0]
+                # a document without known words is near nothing, though its product is 0, not least
+                return np.where(np.isin(rows[0], self._zeros), PADDING_ROW, rows[0]), scores[0]
 
             return fetch
 

@@ -98,7 +98,7 @@ class Collection:
         weight = self.ranker.lexical_weight if self.ranker else self.config.fusion.lexical_weight
         self.scorer = Scorer(self.config.lexical, weight)
         self.first_stage = self._first_stage()
-        self.features = Features(self.pool, self.config.lexical, self.first_stage)
+        self.features = Features(self.pool, self.config.lexical)
         self._search = self._composed()
         # the tables of words and terms are dictionaries made on first use: made here, once
         _ = forward.vocabulary.term_ids, self.pool.words.unit_VD, self.pool.words.ids

@@ -20,7 +20,7 @@ from rankwell.data.config import LexicalConfig
 from rankwell.data.forward import Array
 from rankwell.embeddings.word_vectors import unit
 from rankwell.ranker.bm25 import bm25_scores
-from rankwell.ranker.pool import Pool
+from rankwell.ranker.pool import Pool, inner_products
 from rankwell.ranker.terms import QueryTerms, weighted_terms
 
 FEATURES_VERSION = 1
@@ -40,6 +40,8 @@ MAX_TERMS = 48
 WINDOW_WORDS = 8
 FIELD_GAP = 20
 DIRICHLET_MU = 1000.0
+_ROUNDING = 1e-5
+_LEAST_DEVIATION = 1e-3
 FEEDBACK_DOCS = 10
 FEEDBACK_TERMS = 16
 FEEDBACK_MAX_SHARE = 0.1
@@ -171,7 +173,8 @@ class FeatureExtractor:
         reference_RB = self._reference_values
         relative = [_BASE.index(name) for name in _RELATIVE]
         if len(reference_RB):
-            mean, deviation = reference_RB.mean(0), reference_RB.std(0) + 1e-6
+            mean = reference_RB.mean(0)
+            deviation = np.maximum(reference_RB.std(0), _LEAST_DEVIATION)
             relative_KF = ((own_KB - mean) / deviation)[:, relative].clip(-8, 8)
         else:
             relative_KF = np.zeros((len(own_KB), len(relative)), np.float32)
@@ -188,7 +191,7 @@ class FeatureExtractor:
         feedback = weighted_terms(*self._feedback, pool.forward)
         bound = max(float((feedback.idf_T * feedback.counts_T).sum()), 1e-9)
         feedback_K = bm25_scores(feedback, rows_K, pool.forward, self._config) / bound
-        dense_feedback_K = pool.vectors_ND[rows_K].astype(np.float32) @ self._centre_D
+        dense_feedback_K = inner_products(pool.vectors_ND[rows_K], self._centre_D)
         match_KM = self._matches(rows_K, pool, terms)
         return np.column_stack(
             [
@@ -341,8 +344,11 @@ def _query_values(terms: QueryTerms, reference: Scored) -> NDArray[np.float32]:
 
 
 def _num_greater(reference_R: NDArray[np.float32], own_K: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns how many of the reference list's values are greater than each own one: the rank."""
-    return len(reference_R) - np.searchsorted(np.sort(reference_R), own_K, side="right")
+    """Returns how many of the reference list's values are greater than each own one: the rank.
+
+    A document of the reference list must not count itself for a last bit that rounding moved.
+    """
+    return len(reference_R) - np.searchsorted(np.sort(reference_R), own_K + _ROUNDING, side="right")
 
 
 @numba.njit(cache=True, nogil=True)
@@ -399,7 +405,7 @@ def _match(
     max_matches = 4096
     match_place, match_slot = np.empty(max_matches, np.int64), np.empty(max_matches, np.int64)
     last_bin = len(kernel_table) - 1
-    # similarities under .1 add nothing to any kernel
+    # similarities under .1 are next to nothing to all kernels, and most words' are
     least_bin = last_bin // 10
     for k in range(len(rows_K)):
         row = rows_K[k]
@@ -462,13 +468,14 @@ def _match(
             title_tf, text_tf = in_title_T[t], in_text_T[t]
             tf = title_tf + text_tf
             total += tf
-            values[0] += (
-                weight * title_tf / (title_tf + k1 * (1 - b + b * title_length / average_F[0]))
-            )
-            values[1] += (
-                weight * text_tf / (text_tf + k1 * (1 - b + b * text_length / average_F[1]))
-            )
-            values[2] += weight * tf / (tf + 2.0 * (1 - 0.75 + 0.75 * length / average))
+            if title_tf > 0:
+                held_back = k1 * (1 - b + b * title_length / average_F[0])
+                values[0] += weight * title_tf / (title_tf + held_back)
+            if text_tf > 0:
+                held_back = k1 * (1 - b + b * text_length / average_F[1])
+                values[1] += weight * text_tf / (text_tf + held_back)
+            if tf > 0:
+                values[2] += weight * tf / (tf + 2.0 * (1 - 0.75 + 0.75 * length / average))
             background = background_T[t]
             values[3] += (
                 counts_T[t]

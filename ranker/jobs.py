@@ -37,7 +37,7 @@ from rankwell.ranker.learning import (
     learn,
 )
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pipeline import Features, Scorer
+from rankwell.ranker.pipeline import Features, Scorer, fused_order
 
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
 _FEW_QUERIES = 50
@@ -176,14 +176,16 @@ def _learn(
             for query, ranking in zip(queries, rankings, strict=True)
         ]
     )
-    scorer = Scorer(config.lexical, weight)
-    stage = Features(collection.pool, config.lexical, collection.first_stage)
+    # the live version's own settings, not the file's: these are what will be served
+    served = collection.config
+    scorer = Scorer(served.lexical, weight)
+    stage = Features(collection.pool, served.lexical)
     examples = []
     for place, (query, ranking) in enumerate(zip(queries, rankings, strict=True)):
         progress("computing features", place + 1, len(queries))
         request = ranking.request
         scored = scorer.scored(ranking.scored.rows_K, collection.pool, request.terms, request)
-        fused = ranking.ordered(scored, scored.fused_K).first(config.fusion.depth)
+        fused = fused_order(ranking, scored).first(served.fusion.depth)
         features_KF = stage.run(fused).features_KF
         assert features_KF is not None
         examples.append(

@@ -223,7 +223,7 @@ class _Training:
                         scores_EQK[e],
                         self._labels_QK[batch],
                         mask_QL=self._mask_QK[batch],
-                        weights_Q=weights_EQ[e],
+                        weights_QL=weights_EQ[e, :, None],
                     )
                     for e in range(members)
                 ]

@@ -23,7 +23,7 @@ from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FeatureExtractor, Scored
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pool import Pool
+from rankwell.ranker.pool import Pool, inner_products
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
@@ -63,6 +63,7 @@ class Ranking:
         request: the query.
         scored: the candidates with the scores that are complete so far.
         scores_K: float32; the score that orders them now.
+        reference: the query's unfiltered fused best 100, from the fused stage on.
         extractor: prepared by the features stage, for explanations and texts from elsewhere.
         features_KF: float32; None before the features stage.
         trail: what each stage left, in order.
@@ -71,6 +72,7 @@ class Ranking:
     request: Request
     scored: Scored
     scores_K: NDArray[np.float32]
+    reference: Scored | None = None
     extractor: FeatureExtractor | None = None
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
@@ -173,7 +175,7 @@ class Scorer:
         """
         bound = max(bm25_bound(request.terms, self.config), 1e-9)
         lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
-        dense_K = pool.vectors_ND[rows_K].astype(np.float32) @ request.vector_D
+        dense_K = inner_products(pool.vectors_ND[rows_K], request.vector_D)
         fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
         return Scored(rows_K, lexical_K, dense_K, fused_K.astype(np.float32))
 
@@ -238,13 +240,23 @@ class Fuse(NamedStage):
         return NamedStage.__call__(self, together)
 
     def run(self, ranking: Ranking) -> Ranking:
-        """Orders the union."""
-        return ranking.ordered(ranking.scored, ranking.scored.fused_K)
+        """Orders the union; behind a filter the reference list takes a search of its own."""
+        fused = fused_order(ranking, ranking.scored)
+        if ranking.request.mask_N is None:
+            return fused
+        unfiltered = self(Ranking.start(replace(ranking.request, mask_N=None)))
+        return replace(fused, reference=unfiltered.reference)
 
 
 def fuse(lexical: Stage, dense: Stage) -> Fuse:
     """Returns the fusion of a lexical and a dense stage."""
     return Fuse(lexical, dense)
+
+
+def fused_order(ranking: Ranking, scored: Scored) -> Ranking:
+    """Returns candidates in their fused order, the best 100 as the reference list."""
+    fused = ranking.ordered(scored, scored.fused_K)
+    return replace(fused, reference=fused.scored.take(slice(0, REFERENCE_DOCS)))
 
 
 def _union(one: Scored, other: Scored) -> Scored:
@@ -263,14 +275,10 @@ def _union(one: Scored, other: Scored) -> Scored:
 
 @dataclass(frozen=True, slots=True)
 class Features(NamedStage):
-    """The features of every candidate, over the query's reference list.
-
-    `first_stage` makes the reference list where a filter hides part of it.
-    """
+    """The features of every candidate, over the query's reference list."""
 
     pool: Pool
     config: LexicalConfig
-    first_stage: Stage
     name: str = "features"
 
     def run(self, ranking: Ranking) -> Ranking:
@@ -282,11 +290,10 @@ class Features(NamedStage):
     def extractor(self, ranking: Ranking) -> FeatureExtractor:
         """Returns what computes this query's features, its reference list prepared."""
         request = ranking.request
-        whole = ranking
-        if request.mask_N is not None:
-            whole = self.first_stage(Ranking.start(replace(request, mask_N=None)))
-        reference = whole.scored.take(slice(0, REFERENCE_DOCS))
-        return FeatureExtractor(request.query, request.terms, reference, self.pool, self.config)
+        assert ranking.reference is not None
+        return FeatureExtractor(
+            request.query, request.terms, ranking.reference, self.pool, self.config
+        )
 
 
 @dataclass(frozen=True, slots=True)

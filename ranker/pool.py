@@ -36,6 +36,18 @@ class Pool:
         return self.word_of_V[surfaces_U]
 
 
+def inner_products(
+    vectors_KD: NDArray[np.float16], query_D: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Returns the inner product of each vector with a query's: float32 [K].
+
+    Summed in double precision: a single-precision product rounds differently with the number of
+    rows beside it, and a score must not depend on its neighbours.
+    """
+    products: NDArray[np.float64] = vectors_KD.astype(np.float64) @ query_D.astype(np.float64)
+    return products.astype(np.float32)
+
+
 def pool_of_texts(
     collection: Pool,
     analyzer: Analyzer,

@@ -1,6 +1,7 @@
 """Snippets: the part of a text that shows best why it was found, with the matches marked."""
 
 import html
+from collections.abc import Iterator
 
 from rankwell.data.analysis import AnalysedQuery, Analyzer, word_spans
 
@@ -15,7 +16,7 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
     All of the text is escaped; the only markup is <mark> around matching words.
     """
     text = text[:MAX_CHARACTERS]
-    spans = list(word_spans(text))
+    spans = _separate(word_spans(text))
     wanted = set(query.terms)
     forms = {surface for surface, _, _ in spans}
     terms = dict(zip(forms, analyzer.terms(list(forms)), strict=True))
@@ -46,6 +47,16 @@ def _best_window(hits: list[int], terms: list[str | None], num_words: int) -> in
             right += 1
         value = (len(set(terms[left:right])), right - left)
         if value > best_value:
-            # a few words before the first match make it readable
-            best, best_value = max(0, place - 5), value
-    return min(best, max(0, num_words - SNIPPET_WORDS))
+            # a few words before the first match make it readable, where the last leaves them room
+            room = place + SNIPPET_WORDS - 1 - hits[right - 1]
+            best, best_value = max(0, place - min(5, room)), value
+    return max(0, min(best, num_words - SNIPPET_WORDS))
+
+
+def _separate(spans: Iterator[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Returns spans without those that begin inside the one before: one character can be words."""
+    kept: list[tuple[str, int, int]] = []
+    for span in spans:
+        if not kept or span[1] >= kept[-1][2]:
+            kept.append(span)
+    return kept

@@ -53,8 +53,8 @@ def test_weights_make_a_weighted_mean_of_the_lists(scores):
         softmax_loss(scores[q : q + 1], labels[q : q + 1], mask_QL=everything(scores[:1])).item()
         for q in (1, 3)
     ]
-    weights = torch.tensor([0.0, 1, 0, 3, 0, 0, 0]).double()
-    found = softmax_loss(scores, labels, mask_QL=everything(scores), weights_Q=weights)
+    weights = torch.tensor([0.0, 1, 0, 3, 0, 0, 0]).double()[:, None].expand(7, 5)
+    found = softmax_loss(scores, labels, mask_QL=everything(scores), weights_QL=weights)
     assert found.item() == pytest.approx((1 * alone[0] + 3 * alone[1]) / 4)
 
 
@@ -66,11 +66,11 @@ def test_lists_without_a_relevant_document_count_for_nothing(scores):
     assert found.item() == pytest.approx(first.item())
 
 
-@pytest.mark.parametrize("weights", [None, torch.zeros(7).double()])
+@pytest.mark.parametrize("weights", [None, torch.zeros(7, 5).double()])
 def test_without_any_list_that_counts_loss_and_gradient_are_zero(weights, scores):
     scores.requires_grad_()
     labels = torch.zeros(7, 5) if weights is None else torch.ones(7, 5)
-    loss = softmax_loss(scores, labels, mask_QL=everything(scores), weights_Q=weights)
+    loss = softmax_loss(scores, labels, mask_QL=everything(scores), weights_QL=weights)
     loss.backward()
     assert loss.item() == 0
     assert not scores.grad.any()

@@ -193,7 +193,7 @@ def first_stage(pool):
 def test_the_features_stage_keeps_the_order_and_ranking_takes_them_along(
     pool, request_of, first_stage
 ):
-    search = first_stage % 20 >> Features(pool, CONFIG, first_stage)
+    search = first_stage % 20 >> Features(pool, CONFIG)
     before = search(Ranking.start(request_of("wing lift")))
     assert before.features_KF.shape == (20, len(FEATURES))
     assert (before.scored.rows_K == first_stage(before).scored.rows_K[:20]).all()
@@ -207,7 +207,7 @@ def test_the_features_stage_keeps_the_order_and_ranking_takes_them_along(
 
 def test_ranked_ties_go_by_row(pool, request_of, first_stage):
     # the same for every candidate
-    search = first_stage >> Features(pool, CONFIG, first_stage)
+    search = first_stage >> Features(pool, CONFIG)
     found = Rank(FakeRanker("query_num_terms"))(search(Ranking.start(request_of("wing"))))
     assert found.scored.rows_K.tolist() == list(range(NUM_DOCS))
 
@@ -216,7 +216,7 @@ def test_ranked_ties_go_by_row(pool, request_of, first_stage):
 def test_features_are_the_same_with_and_without_a_filter_at_every_depth(
     depth, pool, request_of, first_stage
 ):
-    search = first_stage % depth >> Features(pool, CONFIG, first_stage)
+    search = first_stage % depth >> Features(pool, CONFIG)
     request = request_of("wing lift")
     whole = search(Ranking.start(request))
     mask = np.arange(NUM_DOCS) % 3 != 1
@@ -232,7 +232,7 @@ def test_features_are_the_same_with_and_without_a_filter_at_every_depth(
 
 def test_no_candidates_pass_through_all_stages(pool, request_of, first_stage):
     nothing = replace(request_of("wing"), mask_N=np.zeros(NUM_DOCS, bool))
-    search = first_stage % 5 >> Features(pool, CONFIG, first_stage) >> Rank(FakeRanker("dense"))
+    search = first_stage % 5 >> Features(pool, CONFIG) >> Rank(FakeRanker("dense"))
     found = search(Ranking.start(nothing))
     assert len(found.scored) == 0
     assert len(found.trail) == 5
