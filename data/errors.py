@@ -3,6 +3,7 @@
     RankwellError
     ├── InputError              exit 2, HTTP 400   the caller's input or configuration
     │   ├── ConfigError                            a key or value of rankwell.toml
+    │   ├── FilterError                            a filter
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
@@ -24,14 +25,29 @@ class RankwellError(Exception):
 
 
 class InputError(RankwellError):
-    """What the caller gave cannot be used; the message says what was found and what to do."""
+    """What the caller gave cannot be used; the message says what was found and what to do.
+
+    Attributes:
+        field: the part of a request that is at fault, such as "query", where there is one.
+    """
 
     exit_code = 2
     http_status = 400
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
 
 class ConfigError(InputError):
     """A key or value of the configuration is wrong."""
+
+
+class FilterError(InputError):
+    """A filter is malformed, or does not fit the collection's fields."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="filter")
 
 
 class RejectedRecords(InputError):

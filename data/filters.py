@@ -20,7 +20,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import InputError, nearest
+from rankwell.data.errors import FilterError, nearest
+
+MAX_NESTING = 20
+
 
 _EXAMPLE = """it looks like {"category": "Physics"}"""
 _RANGES = {
@@ -31,32 +34,38 @@ _RANGES = {
 }
 
 
-def matching_rows(filter_: Mapping[str, Any], documents: DocumentStore) -> NDArray[np.bool_]:
+def matching_rows(
+    filter_: Mapping[str, Any], documents: DocumentStore, *, nesting: int = 0
+) -> NDArray[np.bool_]:
     """Returns which rows a filter accepts.
 
     Args:
         filter_: the condition, as the module's text describes it.
         documents: the documents of a version.
+        nesting: how many "not" stand around it.
 
     Returns:
         bool [N].
 
     Raises:
-        InputError: a field is unknown, an operator is unknown, or a value has the wrong type.
+        FilterError: a field or operator is unknown, a value has another type, or it nests too
+            deep.
     """
     if not isinstance(filter_, Mapping):
-        raise InputError(f"the filter is not a JSON object; {_EXAMPLE}")
+        raise FilterError(f"the filter is not a JSON object; {_EXAMPLE}")
+    if nesting > MAX_NESTING:
+        raise FilterError(f"the filter nests more than {MAX_NESTING} deep")
     mask_N = np.ones(len(documents), bool)
     for name, condition in filter_.items():
         if name == "not":
-            mask_N &= ~matching_rows(condition, documents)
+            mask_N &= ~matching_rows(condition, documents, nesting=nesting + 1)
         elif name not in documents.field_types:
             hint = (
                 nearest(name, documents.field_types)
                 if documents.field_types
                 else ("these documents have no fields")
             )
-            raise InputError(f"the filter names the field '{name}', which does not exist; {hint}")
+            raise FilterError(f"the filter names the field '{name}', which does not exist; {hint}")
         else:
             mask_N &= _condition(name, condition, documents)
     return mask_N
@@ -66,7 +75,7 @@ def parsed_filter(text: str | None) -> dict[str, Any] | None:
     """Returns the filter that a command line or a URL gives as JSON; None for no text.
 
     Raises:
-        InputError: it is not a JSON object.
+        FilterError: it is not a JSON object.
     """
     if not text:
         return None
@@ -74,9 +83,9 @@ def parsed_filter(text: str | None) -> dict[str, Any] | None:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         reason = error.msg.split(": line")[0]
-        raise InputError(f"the filter is not JSON ({reason}); {_EXAMPLE}") from None
+        raise FilterError(f"the filter is not JSON ({reason}); {_EXAMPLE}") from None
     if not isinstance(parsed, dict):
-        raise InputError(f"the filter is not a JSON object; {_EXAMPLE}")
+        raise FilterError(f"the filter is not a JSON object; {_EXAMPLE}")
     return parsed
 
 
@@ -85,25 +94,29 @@ def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[n
     if not isinstance(condition, Mapping):
         return _one_of(name, [condition], column, kind)
     if not condition:
-        raise InputError(f"the filter's condition on '{name}' is empty; {nearest('', _OPERATORS)}")
+        raise FilterError(f"the filter's condition on '{name}' is empty; {nearest('', _OPERATORS)}")
     mask_N = np.ones(len(documents), bool)
     for operator, operand in condition.items():
         if operator == "any":
             if not isinstance(operand, list):
-                raise InputError(f"'any' of the filter on '{name}' takes a list, found {operand!r}")
+                raise FilterError(
+                    f"'any' of the filter on '{name}' takes a list, found {operand!r}"
+                )
             mask_N &= _one_of(name, operand, column, kind)
         elif operator == "exists":
             if not isinstance(operand, bool):
-                raise InputError(
+                raise FilterError(
                     f"'exists' of the filter on '{name}' is true or false, found {operand!r}"
                 )
             mask_N &= _bits(column.is_valid() if operand else column.is_null())
         elif operator in _RANGES:
             if pa.types.is_list(kind) or pa.types.is_boolean(kind):
-                raise InputError(f"the field '{name}' has no order, so '{operator}' does not apply")
+                raise FilterError(
+                    f"the field '{name}' has no order, so '{operator}' does not apply"
+                )
             mask_N &= _in_range(operator, _checked(name, operand, kind), column, kind)
         else:
-            raise InputError(
+            raise FilterError(
                 f"unknown operator '{operator}' in the filter on '{name}'; "
                 f"{nearest(operator, _OPERATORS)}"
             )
@@ -157,7 +170,7 @@ def _checked(name: str, value: Any, kind: pa.DataType) -> Any:
         else isinstance(value, int | float) and not isinstance(value, bool)
     )
     if not fits:
-        raise InputError(
+        raise FilterError(
             f"the field '{name}' holds values of type {kind}, the filter has {value!r}"
         )
     return value

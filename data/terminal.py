@@ -25,6 +25,16 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def say(text: str) -> None:
+    """Prints a sentence on stdout as it is: no markup, no line breaks of its own."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """Prints one JSON object on a line of its own on stdout."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import err, out, print_json, shown_progress
+from rankwell.data.terminal import out, print_json, say, shown_progress, warn
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import IndexReport, index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
@@ -52,7 +52,7 @@ def new(
     else:
         config = config_of_files(folder, files, queries, judgments)
     path = write_config(folder, config)
-    out.print(f"wrote {path}; next: rankwell index {folder}")
+    say(f"wrote {path}; next: rankwell index {folder}")
 
 
 def index(
@@ -66,7 +66,7 @@ def index(
     with shown_progress() as progress:
         report = index_collection(folder, full=full, progress=progress)
     for warning in report.warnings:
-        err.print(f"warning: {warning}", style="yellow")
+        warn(warning)
     if json:
         print_json(asdict(report))
     else:
@@ -75,15 +75,15 @@ def index(
 
 def _print_report(report: IndexReport, folder: Path) -> None:
     c = report.counts
-    out.print(
+    say(
         f"read {c.read:,} = {c.added:,} added + {c.changed:,} changed + {c.unchanged:,} unchanged "
         f"+ {c.rejected:,} rejected; {c.deleted:,} deleted; {c.live:,} live"
     )
     if not report.published:
-        out.print(f"nothing changed; version {report.version} stays live")
+        say(f"nothing changed; version {report.version} stays live")
         return
     seconds = sum(report.seconds.values())
-    out.print(
+    say(
         f"version {report.version} is live, after {seconds:.1f} s; next: "
         f"rankwell search {folder} 'your query'"
     )
@@ -128,7 +128,7 @@ def verify(
     if json:
         print_json({"version": checked.name, "files": num_files, "intact": True})
     else:
-        out.print(f"version {checked.name} is intact: {num_files} files match their hashes")
+        say(f"version {checked.name} is intact: {num_files} files match their hashes")
 
 
 def register(app: typer.Typer) -> None:

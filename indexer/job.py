@@ -244,7 +244,7 @@ class _Job:
             if isinstance(record, Rejected):
                 rejected.append(record)
             elif record.doc_id in seen:
-                rejected.append(Rejected(str(path), line, f"the id '{record.doc_id}' came before"))
+                rejected.append(Rejected(str(path), line, f"the id {record.doc_id!r} came before"))
             else:
                 seen[record.doc_id] = documents.writer.add(record)
                 empty += not documents.forward.add(record.title, record.text)

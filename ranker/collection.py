@@ -152,7 +152,9 @@ class Collection:
         started = time.perf_counter()
         depth = self.config.fusion.depth
         if not 1 <= k <= depth:
-            raise InputError(f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]")
+            raise InputError(
+                f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
+            )
         request, degraded = self._request(query, filter)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
@@ -293,7 +295,7 @@ class Collection:
         self, query: str, filter_: Mapping[str, Any] | None
     ) -> tuple[Request, tuple[str, ...]]:
         if not query.strip():
-            raise InputError("the query is empty; give it at least one word")
+            raise InputError("the query is empty; give it at least one word", field="query")
         degraded: tuple[str, ...] = ()
         analysed = self.analyzer.query(query)
         if len(analysed.surfaces) > MAX_QUERY_WORDS:

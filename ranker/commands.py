@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
-from rankwell.data.terminal import err, out, print_json, shown_progress
+from rankwell.data.terminal import err, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import write_trec_run
 from rankwell.indexer.commands import Folder, Json
@@ -64,7 +64,7 @@ def evaluate(
     with open_collection(folder) as collection, shown_progress() as progress:
         evaluation = collection.evaluate(split, stages=names, measures=measures, progress=progress)
     for warning in evaluation.warnings:
-        err.print(f"warning: {warning}", style="yellow")
+        warn(warning)
     if run_out is not None:
         stage, run = list(evaluation.runs.items())[-1]
         write_trec_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
@@ -80,15 +80,15 @@ def train_ranker_command(folder: Folder, json: Json = False) -> None:
     with shown_progress() as progress:
         report = train_ranker(folder, progress)
     for warning in report.warnings:
-        err.print(f"warning: {warning}", style="yellow")
+        warn(warning)
     if json:
         print_json(asdict(report))
         return
-    out.print(
+    say(
         f"nDCG@10 on {report.num_queries} training queries, each ranked by networks that did not "
         f"see it: fused {report.fused:.4f}, ranked {report.ranked:.4f}"
     )
-    out.print(f"version {report.version} is live; next: rankwell evaluate {folder}")
+    say(f"version {report.version} is live; next: rankwell evaluate {folder}")
 
 
 @train_app.command("words")
@@ -99,7 +99,7 @@ def train_words_command(folder: Folder, json: Json = False) -> None:
     if json:
         print_json({"version": version.name, "labels": list(version.manifest.labels)})
         return
-    out.print(f"version {version.name} is live; next: rankwell train ranker {folder}")
+    say(f"version {version.name} is live; next: rankwell train ranker {folder}")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -127,7 +127,7 @@ def _print_result(result: SearchResult) -> None:
             fields = ", ".join(f"{name}: {value}" for name, value in hit.fields.items())
             out.print(f"   [dim]{escape(fields)}[/]")
     if not result.hits:
-        out.print("no document matches")
+        say("no document matches")
     for explanation in result.explanations:
         out.print(f"\n[bold]{escape(explanation.doc_id)}[/]")
         for name, value in (*explanation.scores.items(), *explanation.features.items()):
@@ -135,7 +135,7 @@ def _print_result(result: SearchResult) -> None:
     times = ", ".join(f"{stage.name} {stage.ms:.1f}" for stage in result.stages)
     err.print(f"{result.took_ms:.1f} ms ({times})", style="dim")
     for note in result.degraded:
-        err.print(f"note: {note}", style="yellow")
+        warn(note)
 
 
 def _marked(snippet: str) -> str:

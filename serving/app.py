@@ -1,6 +1,5 @@
 """The HTTP API and the page, over one open collection."""
 
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rankwell.data.errors import InputError, RankwellError
 from rankwell.data.filters import parsed_filter
@@ -63,15 +64,30 @@ def create_app(collection: Collection) -> FastAPI:
     _add_api(app, collection)
     _add_page(app, collection)
 
-    @app.middleware("http")
-    async def secured(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        response.headers.update(_SECURITY_HEADERS)
-        return response
-
+    app.add_middleware(_Envelope)
     return app
+
+
+class _Envelope:
+    """What surrounds every answer: the security headers, and HEAD answered as GET without body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+
+        async def enveloped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_SECURITY_HEADERS)
+            elif head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)
 
 
 def _add_api(app: FastAPI, collection: Collection) -> None:
@@ -150,24 +166,39 @@ def _add_page(app: FastAPI, collection: Collection) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RankwellError)
     def ours(request: Request, error: RankwellError) -> Response:
-        return _problem(error.http_status, type(error).__name__, str(error))
+        field = error.field if isinstance(error, InputError) else None
+        if field == "query" and request.method == "GET":
+            field = "q"
+        return _problem(error.http_status, type(error).__name__, str(error), field)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return _problem(400, "InvalidRequest", "the body is not JSON")
         field = ".".join(str(part) for part in first["loc"][1:])
-        return _problem(400, "InvalidRequest", f"{field or 'body'}: {first['msg']}", field=field)
+        return _problem(400, "InvalidRequest", f"{field or 'body'}: {first['msg']}", field or None)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
-        return _problem(error.status_code, "HTTPError", str(error.detail))
+        response = _problem(error.status_code, "HTTPError", str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    def bug(request: Request, error: Exception) -> Response:
+        response = _problem(500, "InternalError", "a bug of ours; the log has its trace")
+        response.headers.update(_SECURITY_HEADERS)  # this answer is made outside of the envelope
+        return response
 
 
 def _json(content: Any) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
 
 
-def _problem(status: int, kind: str, detail: str, **more: Any) -> Response:
-    """Returns an error as RFC 9457 problem+json."""
-    content = {"type": "about:blank", "title": kind, "status": status, "detail": detail, **more}
+def _problem(status: int, kind: str, detail: str, field: str | None = None) -> Response:
+    """Returns an error as RFC 9457 problem+json, with the field at fault where one is."""
+    content = {"type": "about:blank", "title": kind, "status": status, "detail": detail}
+    if field is not None:
+        content["field"] = field
     return JSONResponse(content, status, media_type="application/problem+json")

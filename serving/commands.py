@@ -20,11 +20,15 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8080,
 ) -> None:
     """Serve the API and the page."""
-    listener = _listener(host, port)
-    with open_collection(folder) as collection:
+    with _listener(host, port) as listener, open_collection(folder) as collection:
         collection.search("warm up", 1)
-        where = f"http://{host}:{listener.getsockname()[1]}"
-        err.print(f"serving version {collection.version.name} at {where}, API at {where}/v1/search")
+        shown = f"[{host}]" if ":" in host else host
+        where = f"http://{shown}:{listener.getsockname()[1]}"
+        err.print(
+            f"serving version {collection.version.name} at {where}, API at {where}/v1/search",
+            markup=False,
+            soft_wrap=True,
+        )
         config = uvicorn.Config(create_app(collection), log_level="warning")
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -50,6 +54,7 @@ def _listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
+        listener.listen()  # from now on the port is ours, while the collection opens
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(

@@ -24,7 +24,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except RankwellError as error:
-            err.print(f"rankwell: {error}", style="red", markup=False, soft_wrap=True)
+            sentence = " ".join(f"rankwell: {error}".splitlines())
+            err.print(sentence, style="red", markup=False, soft_wrap=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             err.print("rankwell: interrupted; what was live before is live now, run it again")

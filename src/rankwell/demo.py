@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rankwell.data.config import CONFIG_FILE
-from rankwell.data.terminal import err, out, shown_progress
+from rankwell.data.terminal import err, out, say, shown_progress
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, write_config
 from rankwell.ranker.collection import open_collection
@@ -36,10 +36,10 @@ def demo(
     out.print(f"\n[bold]{QUERY}[/]")
     with open_collection(folder) as collection:
         for hit in collection.search(QUERY, 3).hits:
-            out.print(f"  {hit.rank}. {hit.title}", markup=False)
+            say(f"  {hit.rank}. {hit.title}")
         out.print()
         print_evaluation(collection.evaluate("test"))
-    out.print(
+    say(
         f"lexical: BM25; dense: vectors trained on these documents; fused: both; ranked: the deep "
         f"ranker, trained on {trained.num_queries} queries that are not in this table\n"
         f"done in {time.perf_counter() - started:.0f} s. Where to look next:\n"
