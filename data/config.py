@@ -179,20 +179,31 @@ def load_config(folder: Path) -> Config:
     Raises:
         ConfigError: the file is missing or not TOML, or a section, key, type or value is wrong.
     """
-    path = folder / CONFIG_FILE
-    try:
-        with path.open("rb") as file:
-            mapping = tomllib.load(file)
-    except FileNotFoundError:
+    if not (folder / CONFIG_FILE).exists():
         raise ConfigError(
             f"{folder} has no {CONFIG_FILE}; make one with: rankwell new {folder} --documents FILE"
-        ) from None
+        )
+    return read_config(folder / CONFIG_FILE)
+
+
+def read_config(path: Path, base: Config | None = None) -> Config:
+    """Reads and checks a configuration file; what it leaves out stays as in base.
+
+    Raises:
+        ConfigError: the file is not TOML, or a section, key, type or value is wrong.
+    """
+    try:
+        mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; name the folder") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    merged = (base or Config()).to_mapping()
+    for name, content in mapping.items():
+        known = merged.get(name, {})
+        merged[name] = {**known, **content} if isinstance(content, dict) else content
     try:
-        return config_from_mapping(mapping)
+        return config_from_mapping(merged)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -112,7 +112,10 @@ def _query(line: str) -> Query:
         (_, query_id), text = _identifier(record, ""), record.get("text")
         if not isinstance(text, str):
             raise ValueError("the query has no text")
-        return Query(query_id, text)
+        metadata = record.get("metadata")
+        tags = metadata.get("tags") if isinstance(metadata, dict) else None
+        tags = [tags] if isinstance(tags, str) else tags or []
+        return Query(query_id, text, tuple(str(tag) for tag in tags))
     query_id, tab, text = line.rstrip("\r\n").partition("\t")
     if not tab:
         raise ValueError(f"found '{line.strip()[:60]}'")
@@ -128,16 +131,32 @@ def read_judgments(path: Path) -> list[Qrel]:
     judgments: list[Qrel] = []
     with _readable(path), _open(path) as file:
         for number, raw in enumerate(file, start=1):
-            parts = raw.decode("utf-8-sig", errors="replace").split()
+            line = raw.decode("utf-8-sig", errors="replace").strip()
+            parts = line.split("\t" if "\t" in line else None)
             if not parts or (number == 1 and len(parts) in (3, 4) and parts[-1].isalpha()):
                 continue
             if len(parts) not in (3, 4) or not _is_whole(parts[-1]):
                 raise InputError(
-                    f"{path}, line {number}: found '{' '.join(parts)[:80]}', expected query-id, "
-                    "corpus-id, score, or TREC's query, 0, document, relevance"
+                    f"{path}, line {number}: found '{' '.join(parts)[:80]}'{_wrong_order(parts)}, "
+                    "expected query-id, corpus-id, score, or TREC's query, 0, document, relevance"
+                )
+            if len(parts) == 4 and parts[2] in ("0", "Q0") and parts[1] not in ("0", "Q0"):
+                raise InputError(
+                    f"{path}, line {number}: the second and third columns are swapped; TREC's are "
+                    "query, 0, document, relevance"
                 )
             judgments.append(Qrel(parts[0], parts[-2], int(parts[-1])))
     return judgments
+
+
+def _wrong_order(parts: Sequence[str]) -> str:
+    """Names a column that looks like the relevance, which stands last."""
+    if len(parts) == 6:
+        return " (a run, not judgments)"
+    whole = [place + 1 for place, part in enumerate(parts) if _is_whole(part)]
+    if len(parts) in (3, 4) and len(whole) == 1:
+        return f" (the relevance seems to be in column {whole[0]})"
+    return ""
 
 
 def _is_whole(text: str) -> bool:

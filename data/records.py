@@ -27,10 +27,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query of a query file."""
+    """One query of a query file, with the tags that its owner gave it."""
 
     query_id: str
     text: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

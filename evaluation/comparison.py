@@ -11,7 +11,7 @@ from ir_measures import Measure, Qrel
 from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError
-from rankwell.evaluation.measures import by_query
+from rankwell.evaluation.measures import measure_run
 from rankwell.evaluation.runs import Run
 from rankwell.evaluation.significance import (
     Interval,
@@ -137,7 +137,7 @@ def _differing_queries(
 def _values(
     judgments: Sequence[Qrel], run: Run, query_ids: Sequence[str], measures: Sequence[Measure]
 ) -> dict[str, NDArray[np.float64]]:
-    found = by_query(judgments, run, measures)
+    found = measure_run(judgments, run, measures).per_query
     return {
         name: np.array([values[query_id] for query_id in query_ids])
         for name, values in found.items()

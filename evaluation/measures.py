@@ -4,6 +4,8 @@ Shapes: Q queries, L list length.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import ir_measures
 import numpy as np
@@ -65,20 +67,27 @@ def scored_run(run: Run) -> dict[str, dict[str, float]]:
     }
 
 
-def aggregate(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> dict[str, float]:
-    """Returns the mean of each measure over all judged queries; one without results counts 0."""
-    values = ir_measures.calc_aggregate(list(measures), list(judgments), scored_run(run))
-    return {str(measure): float(values[measure]) for measure in measures}
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The values of a run.
+
+    Attributes:
+        means: over all judged queries by measure; a query without results counts 0.
+        per_query: by measure and judged query.
+    """
+
+    means: dict[str, float]
+    per_query: dict[str, dict[str, float]]
 
 
-def by_query(
-    judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]
-) -> dict[str, dict[str, float]]:
-    """Returns the value of each measure for each judged query, by measure and query id."""
-    values: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
-    for metric in ir_measures.iter_calc(list(measures), list(judgments), scored_run(run)):
-        values[str(metric.measure)][metric.query_id] = float(metric.value)
-    return values
+def measure_run(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> Measured:
+    """Measures a run against judgments."""
+    found = ir_measures.calc(list(measures), list(judgments), scored_run(run))
+    means = cast(dict[Measure, float], found.aggregated)
+    per_query: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
+    for metric in found.per_query:
+        per_query[str(metric.measure)][metric.query_id] = float(metric.value)
+    return Measured({str(m): float(means[m]) for m in measures}, per_query)
 
 
 def ndcg(

@@ -106,6 +106,7 @@ def pareto_plot(points: Mapping[str, tuple[float, float]], measure: str) -> str:
     axes.set_xlabel("milliseconds a query")
     axes.set_ylabel(measure)
     axes.margins(x=0.2, y=0.2)
+    axes.set_xlim(left=0)
     return _svg(figure, f"{measure} against latency")
 
 

@@ -12,6 +12,8 @@ from rankwell.evaluation.significance import Interval, bootstrap_interval
 LENGTHS = ((2, "1-2 words"), (5, "3-5 words"), (10, "6-10 words"))
 LONGER = "11 words and more"
 UNTAGGED = "none"
+OTHERS = "all others"
+FEWEST_QUERIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,15 @@ def slice_figures(
     Args:
         differences_Q: system less baseline, query by query.
         query_ids: the queries, in the same order.
-        slices: the group of each query, by slice.
+        slices: the group of each query, by slice; groups of fewer than 5 queries are put together.
         seed: of the bootstrap.
     """
     figures = []
     for slice_, group_of in slices.items():
         groups = np.array([group_of.get(query_id, UNTAGGED) for query_id in query_ids])
+        small = [g for g, count in Counter(groups.tolist()).items() if count < FEWEST_QUERIES]
+        if len(small) > 1:  # many groups of a query or two say nothing one by one
+            groups = np.array([OTHERS if g in set(small) else g for g in groups.tolist()])
         for group in sorted(set(groups.tolist()), key=_natural):
             chosen_Q = differences_Q[groups == group]
             interval = bootstrap_interval(chosen_Q, seed)

@@ -39,7 +39,7 @@ from rankwell.indexer.lexical import TantivyEngine
 
 WORDS_OF_ROWS = "words.npy"
 NOT_JUDGED = "not judged"
-WITHOUT_RANKER = "without ranker: its encoder or analysis changed; run rankwell train ranker"
+WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
 
 _REPORT_EVERY = 1000
 
@@ -312,7 +312,9 @@ class _Job:
         labels = [NOT_JUDGED]
         if self._live and self._live.has(RANKER):
             before = self._live.manifest.fingerprints
-            if kept and before["analysis"] == self._analyzer.fingerprint:
+            live, now = config_from_mapping(self._live.manifest.config), self._config
+            same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
+            if kept and same and before["analysis"] == self._analyzer.fingerprint:
                 self._draft.share(self._live, RANKER)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:

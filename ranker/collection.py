@@ -20,7 +20,6 @@ from rankwell.data.errors import InputError
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
 from rankwell.data.versions import (
     DOCUMENTS,
@@ -34,12 +33,19 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
+from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.job import WORDS_OF_ROWS
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.features import FEATURES
-from rankwell.ranker.judging import Evaluation, evaluate_stages
+from rankwell.ranker.judging import (
+    Evaluation,
+    StageRuns,
+    check_stages,
+    evaluate_stages,
+    search_stages,
+)
 from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import (
     Dense,
@@ -71,11 +77,17 @@ class RankedText:
 class Collection:
     """A version of a collection, open for search; safe to use from several threads."""
 
-    def __init__(self, folder: Path, version: Version) -> None:
-        """Opens every part of a version; see `open_collection`."""
+    def __init__(self, folder: Path, version: Version, config: Config | None = None) -> None:
+        """Opens every part of a version; see `open_collection`.
+
+        Args:
+            folder: the collection's.
+            version: the version.
+            config: settings of search to try in place of the version's own.
+        """
         self.folder = folder
         self.version = version
-        self.config: Config = config_from_mapping(version.manifest.config)
+        self.config = config or config_from_mapping(version.manifest.config)
         self.analyzer = Analyzer(self.config.analysis, folder)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
@@ -95,8 +107,7 @@ class Collection:
             if version.has(RANKER)
             else None
         )
-        weight = self.ranker.lexical_weight if self.ranker else self.config.fusion.lexical_weight
-        self.scorer = Scorer(self.config.lexical, weight)
+        self.scorer = Scorer(self.config.lexical, self._lexical_weight())
         self.first_stage = self._first_stage()
         self.features = Features(self.pool, self.config.lexical)
         self._search = self._composed()
@@ -221,9 +232,10 @@ class Collection:
         *,
         stages: Sequence[str] | None = None,
         measures: str = DEFAULT_MEASURES,
+        judgments: str | None = None,
         progress: Progress = silent,
     ) -> Evaluation:
-        """Measures each stage against the judgments of a split.
+        """Measures each stage against judgments.
 
         The queries and judgments are those that the folder's rankwell.toml names now.
 
@@ -231,29 +243,27 @@ class Collection:
             split: train, dev or test.
             stages: of lexical, dense, fused and ranked; all that the version has by default.
             measures: names that ir_measures knows, with spaces between them.
+            judgments: a file, or `irds:` and an id of ir_datasets, in place of the split.
             progress: told of the queries.
 
         Raises:
             InputError: a name is unknown, or there are no queries or judgments.
         """
-        config = load_config(self.folder)
-        judgments = load_judgments(config.judgments, split, self.folder)
-        if not config.queries.source:
-            raise InputError("no queries are configured; name their file in [queries] source")
-        queries = {q.query_id: q.text for q in read_queries(self.folder / config.queries.source)}
+        parsed = parse_measures(measures)
+        check_stages(stages or (), self.stage_names, self.version.name)
+        judged = load_judged(load_config(self.folder), self.folder, split, judgments)
         return evaluate_stages(
-            self.rank,
-            self.documents.doc_ids,
+            self.stage_runs(judged.texts, progress),
+            judged,
             self.documents.rows_of,
-            queries,
-            judgments,
             version=self.version.name,
-            split=split,
             stages=stages or self.stage_names,
-            known_stages=self.stage_names,
-            measures=parse_measures(measures),
-            progress=progress,
+            measures=parsed,
         )
+
+    def stage_runs(self, queries: Mapping[str, str], progress: Progress = silent) -> StageRuns:
+        """Searches for queries, by id, and returns the order that each stage left."""
+        return search_stages(self.rank, self.documents.doc_ids, queries, progress)
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.
@@ -281,6 +291,12 @@ class Collection:
         if self.ranker is None:
             return search
         return search >> self.features >> Rank(self.ranker)
+
+    def _lexical_weight(self) -> float:
+        """Returns the weight that the ranker was fitted with, unless another is to be tried."""
+        own = config_from_mapping(self.version.manifest.config).fusion.lexical_weight
+        tried = self.config.fusion.lexical_weight
+        return self.ranker.lexical_weight if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
         wanted = self.version.manifest.fingerprints["analysis"]

@@ -4,47 +4,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ir_measures import Measure, Qrel
+from ir_measures import Measure
 from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.progress import Progress, silent
-from rankwell.evaluation.measures import aggregate
+from rankwell.evaluation.judged import Judged, unjudged_share
+from rankwell.evaluation.measures import measure_run
 from rankwell.evaluation.runs import Run
 from rankwell.ranker.pipeline import Ranking
 
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The figures of one version on one split.
-
-    Attributes:
-        version: its name.
-        split: train, dev or test.
-        num_queries: judged queries.
-        measures: value by stage and measure.
-        seconds: time by stage, over all queries; features belong to the ranked stage.
-        runs: the documents of each query by stage, best first.
-        warnings: sentences for people.
-    """
-
-    version: str
-    split: str
-    num_queries: int
-    measures: Mapping[str, Mapping[str, float]]
-    seconds: Mapping[str, float]
-    runs: Mapping[str, Run]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Returns the object that `rankwell evaluate --json` prints."""
-        return {
-            "version": self.version,
-            "split": self.split,
-            "num_queries": self.num_queries,
-            "measures": {stage: dict(values) for stage, values in self.measures.items()},
-            "seconds": dict(self.seconds),
-        }
+# The stages whose time a stage's own order costs, itself included.
+COST = {
+    "lexical": ("lexical",),
+    "dense": ("dense",),
+    "fused": ("lexical", "dense", "fused"),
+    "ranked": ("lexical", "dense", "fused", "ranked"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +35,54 @@ class StageRuns:
     runs: Mapping[str, Run]
     seconds: Mapping[str, float]
 
+    def cost_ms(self, stage: str) -> float:
+        """Returns the milliseconds a query until a stage has its order."""
+        num_queries = max(len(self.runs[stage]), 1)
+        return 1000 * sum(self.seconds[part] for part in COST[stage]) / num_queries
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of one version on some judged queries.
+
+    Attributes:
+        version: its name.
+        split: train, dev or test, or where else the judgments come from.
+        num_queries: judged queries.
+        measures: mean by stage and measure.
+        seconds: time by stage, over all queries; features belong to the ranked stage.
+        per_query: value by stage, measure and query.
+        unjudged: by stage, the share of the first ten documents that nobody judged.
+        runs: the documents of each query by stage, best first.
+        warnings: sentences for people.
+    """
+
+    version: str
+    split: str
+    num_queries: int
+    measures: Mapping[str, Mapping[str, float]]
+    seconds: Mapping[str, float]
+    per_query: Mapping[str, Mapping[str, Mapping[str, float]]]
+    unjudged: Mapping[str, float]
+    runs: Mapping[str, Run]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Returns the object that `rankwell evaluate --json` prints."""
+        return {
+            "version": self.version,
+            "split": self.split,
+            "num_queries": self.num_queries,
+            "measures": {stage: dict(values) for stage, values in self.measures.items()},
+            "seconds": dict(self.seconds),
+            "unjudged@10": {stage: round(share, 4) for stage, share in self.unjudged.items()},
+        }
+
 
 def search_stages(
     rank: Callable[[str], Ranking],
     doc_ids: Callable[[Iterable[int]], list[str]],
     queries: Mapping[str, str],
-    stages: Sequence[str],
     progress: Progress = silent,
 ) -> StageRuns:
     """Searches for every query once, and keeps the order that each stage left.
@@ -73,92 +91,84 @@ def search_stages(
         rank: searches for a text.
         doc_ids: ids of rows.
         queries: texts by query id.
-        stages: the stages to keep.
         progress: told of the queries.
     """
-    runs: dict[str, dict[str, list[str]]] = {stage: {} for stage in stages}
-    seconds = dict.fromkeys(stages, 0.0)
+    runs: dict[str, dict[str, list[str]]] = {stage: {} for stage in COST}
+    seconds = dict.fromkeys(COST, 0.0)
     for place, (query_id, text) in enumerate(queries.items()):
         for left in rank(text).trail:
-            name = "ranked" if left.time.name == "features" else left.time.name
-            if name in seconds:
-                seconds[name] += left.time.ms / 1000
-            if left.time.name in runs:
-                runs[left.time.name][query_id] = doc_ids(left.rows_K)
+            name = left.time.name
+            seconds["ranked" if name == "features" else name] += left.time.ms / 1000
+            if name in runs:
+                runs[name][query_id] = doc_ids(left.rows_K)
         progress("searching", place + 1, len(queries))
-    return StageRuns(runs, {stage: round(value, 4) for stage, value in seconds.items()})
+    return StageRuns(
+        {stage: run for stage, run in runs.items() if run},
+        {stage: round(value, 4) for stage, value in seconds.items()},
+    )
+
+
+def check_stages(stages: Iterable[str], known: Sequence[str], version: str) -> None:
+    """Checks names of stages.
+
+    Raises:
+        InputError: the version does not have one of them.
+    """
+    for stage in stages:
+        if stage not in known:
+            raise InputError(f"version {version} has no stage '{stage}'; {nearest(stage, known)}")
 
 
 def evaluate_stages(
-    rank: Callable[[str], Ranking],
-    doc_ids: Callable[[Iterable[int]], list[str]],
+    found: StageRuns,
+    judged: Judged,
     rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
-    queries: Mapping[str, str],
-    judgments: Sequence[Qrel],
     *,
     version: str,
-    split: str,
     stages: Sequence[str],
-    known_stages: Sequence[str],
     measures: Sequence[Measure],
-    progress: Progress = silent,
 ) -> Evaluation:
-    """Searches for every judged query and measures each stage.
+    """Measures each stage over the judged queries.
 
     Args:
-        rank: searches for a text.
-        doc_ids: ids of rows.
+        found: what the stages gave.
+        judged: the judged queries.
         rows_of: rows of ids, -1 where unknown.
-        queries: texts by query id.
-        judgments: of the split.
         version: its name.
-        split: its name.
         stages: the stages to measure.
-        known_stages: the stages that the version has.
         measures: what to measure.
-        progress: told of the queries.
-
-    Raises:
-        InputError: a stage is unknown, or there are no judgments or queries for them.
     """
-    for stage in stages:
-        if stage not in known_stages:
-            raise InputError(
-                f"version {version} has no stage '{stage}'; {nearest(stage, known_stages)}"
-            )
-    if not judgments:
-        raise InputError(f"there are no {split} judgments; name their file in [judgments] {split}")
-    judged = list(dict.fromkeys(j.query_id for j in judgments))
-    asked = [query_id for query_id in judged if queries.get(query_id, "").strip()]
-    if not asked:
-        raise InputError(
-            f"none of the {len(judged)} judged queries is among the {len(queries)} of [queries] "
-            "source; check that both files use the same query ids"
-        )
-    found = search_stages(rank, doc_ids, {q: queries[q] for q in asked}, stages, progress)
+    judgments = judged.judgments
+    values = {stage: measure_run(judgments, found.runs[stage], measures) for stage in stages}
     return Evaluation(
         version,
-        split,
-        len(judged),
-        {stage: aggregate(judgments, run, measures) for stage, run in found.runs.items()},
-        found.seconds,
-        found.runs,
-        _warnings(judged, asked, judgments, rows_of),
+        judged.name,
+        judged.num_queries,
+        {stage: of.means for stage, of in values.items()},
+        {stage: found.seconds[stage] for stage in stages},
+        {stage: of.per_query for stage, of in values.items()},
+        {stage: unjudged_share(judgments, found.runs[stage]) for stage in stages},
+        {stage: found.runs[stage] for stage in stages},
+        _warnings(found, judged, rows_of, stages),
     )
 
 
 def _warnings(
-    judged: Sequence[str],
-    asked: Sequence[str],
-    judgments: Sequence[Qrel],
+    found: StageRuns,
+    judged: Judged,
     rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
+    stages: Sequence[str],
 ) -> tuple[str, ...]:
     warnings = []
-    if len(asked) < len(judged):
+    without_text = judged.num_queries - len(judged.queries)
+    if without_text:
         warnings.append(
-            f"{len(judged) - len(asked)} judged queries have no text in [queries] and count 0"
+            f"{without_text} judged queries have no text in [queries] source and count 0"
         )
-    unknown = int((rows_of([j.doc_id for j in judgments]) < 0).sum())
+    empty = sum(not found.runs[stages[-1]].get(query_id) for query_id in judged.queries)
+    if empty:
+        warnings.append(f"{empty} judged queries found nothing ({stages[-1]}) and count 0")
+    unknown = int((rows_of([j.doc_id for j in judged.judgments]) < 0).sum())
     if unknown:
         warnings.append(
             f"{unknown} judgments name documents that the collection does not have; where "

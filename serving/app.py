@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,7 +41,7 @@ class SearchRequest(BaseModel):
     )
 
     query: str = Field(max_length=_MAX_QUERY_CHARACTERS)
-    k: int = _DEFAULT_K
+    k: StrictInt = _DEFAULT_K
     filter: dict[str, Any] | None = None
     explain: bool = False
 
@@ -140,6 +140,11 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
 
 def _add_page(app: FastAPI, collection: Collection) -> None:
     templates = Jinja2Templates(directory=_FOLDER / "templates")
+
+    # what browsers ask for beside an answer that is no page and names no icon
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return FileResponse(_FOLDER / "static" / "icon.svg", media_type="image/svg+xml")
 
     @app.get("/", include_in_schema=False)
     def page(request: Request, q: str = "", filter: str | None = None) -> Response:  # noqa: A002

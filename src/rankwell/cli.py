@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 import rankwell.indexer.commands
 import rankwell.ranker.commands
+import rankwell.ranker.comparing
 import rankwell.serving.commands
 from rankwell import __version__
 from rankwell.data.errors import RankwellError
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 rankwell.indexer.commands.register(app)
 rankwell.ranker.commands.register(app)
+rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)
 app.command()(demo)
 

@@ -10,9 +10,8 @@ from ir_measures import AP, RR, Qrel, R, nDCG
 from rankwell.data.errors import InputError
 from rankwell.evaluation.measures import (
     DEFAULT_MEASURES,
-    aggregate,
-    by_query,
     ideal_dcg,
+    measure_run,
     ndcg,
     parse_measures,
     scored_run,
@@ -57,9 +56,9 @@ def test_the_scores_of_a_run_fall_strictly_with_the_rank() -> None:
     }
 
 
-def test_aggregate_counts_a_judged_query_without_results_as_zero() -> None:
+def test_the_mean_counts_a_judged_query_without_results_as_zero() -> None:
     run = {"1": ["b", "a"], "3": ["a"]}  # query 2 found nothing, query 3 is not judged
-    found = aggregate(JUDGMENTS, run, parse_measures("nDCG@10 AP RR@10 R@100 P@2"))
+    found = measure_run(JUDGMENTS, run, parse_measures("nDCG@10 AP RR@10 R@100 P@2")).means
     assert found == pytest.approx(
         {
             "nDCG@10": (1 / math.log2(3)) / 2,
@@ -73,11 +72,11 @@ def test_aggregate_counts_a_judged_query_without_results_as_zero() -> None:
 
 
 def test_an_empty_run_is_worth_nothing() -> None:
-    assert aggregate(JUDGMENTS, {}, [AP, RR]) == {"AP": 0.0, "RR": 0.0}
+    assert measure_run(JUDGMENTS, {}, [AP, RR]).means == {"AP": 0.0, "RR": 0.0}
 
 
 def test_every_judged_query_has_a_value_and_no_other() -> None:
-    assert by_query(JUDGMENTS, {"1": ["b", "a"], "3": ["a"]}, [RR, R @ 1]) == {
+    assert measure_run(JUDGMENTS, {"1": ["b", "a"], "3": ["a"]}, [RR, R @ 1]).per_query == {
         "RR": {"1": 0.5, "2": 0.0},
         "R@1": {"1": 0.0, "2": 0.0},
     }

@@ -247,6 +247,10 @@ def test_every_answer_has_the_security_headers(ask: Ask, url: str) -> None:
     assert headers["referrer-policy"] == "no-referrer"
 
 
+def test_the_icon_that_browsers_ask_for_beside_json_is_there(ask: Ask) -> None:
+    assert ask("GET", "/favicon.ico").status_code in (200, 204, 301, 302, 307, 308)
+
+
 @pytest.mark.parametrize("url", ["/nope", "/v1/nope", "/static/nope.css", "/static/..%2Fapp.py"])
 def test_an_unknown_path_is_a_problem(ask: Ask, url: str) -> None:
     problem(ask("GET", url), 404)
