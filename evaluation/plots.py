@@ -139,6 +139,19 @@ def differences_plot(differences_Q: NDArray[np.float64], title: str) -> str:
     return _svg(figure, title)
 
 
+def search_plot(trials: Sequence[float], measure: str) -> str:
+    """Returns the value of each trial of a search, and the best so far."""
+    figure, axes = _pyplot().subplots(figsize=(6.5, 3.0))
+    numbers = np.arange(1, len(trials) + 1)
+    axes.plot(numbers, trials, "o", markersize=3, color=_COLOURS[0], label="trial")
+    best = np.maximum.accumulate(np.asarray(trials))
+    axes.step(numbers, best, where="post", color=_COLOURS[1], label="best so far")
+    axes.set_xlabel("trial")
+    axes.set_ylabel(measure)
+    axes.legend(frameon=False)
+    return _svg(figure, f"{measure} of each trial")
+
+
 def slices_plot(figures: Sequence[SliceFigure], title: str) -> str:
     """Returns the mean difference of each group of queries with its interval."""
     figure, axes = _pyplot().subplots(figsize=(6.5, 0.6 + 0.32 * len(figures)))

@@ -1,4 +1,4 @@
-"""The commands that compare: compare and report."""
+"""The commands that settle arguments: compare, report and tune."""
 
 import shlex
 import sys
@@ -18,6 +18,7 @@ from rankwell.data.terminal import out, print_json, say, shown_progress, warn
 from rankwell.evaluation.comparison import Comparison, compare_runs, moved_documents
 from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
 from rankwell.evaluation.measures import parse_measures
+from rankwell.evaluation.plots import search_plot
 from rankwell.evaluation.report import (
     SHOWN_DOCUMENTS,
     ReportContext,
@@ -34,6 +35,7 @@ from rankwell.evaluation.slices import (
 from rankwell.indexer.commands import Folder, Json
 from rankwell.ranker.collection import Collection, open_collection
 from rankwell.ranker.systems import System, gather_systems
+from rankwell.ranker.tuning import tune, write_settings
 
 # narrow enough for a terminal of 80 columns
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1), "pad_edge": False}
@@ -45,8 +47,8 @@ Systems = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[A B]...",
-        help="Versions, stages, VERSION:STAGE, configurations (.toml) or run files; the first is "
-        "the baseline. All stages of the live version by default.",
+        help="Versions, stages, configurations (.toml), either with :STAGE, or run files; the "
+        "first is the baseline. All stages of the live version by default.",
     ),
 ]
 Split = Annotated[str, typer.Option(help="train, dev or test.")]
@@ -239,6 +241,7 @@ def _print_table(made: _Made, measure: str) -> None:
     table = Table(
         title=f"{measure}, {len(comparison.query_ids)} {made.judged.name} queries, "
         f"against {comparison.baseline}",
+        **_PLAIN,
     )
     table.add_column("system", overflow="fold", min_width=8)
     for name in ("mean", "diff.", "95% interval", "p (Holm)", "won/tied/lost", "ms"):
@@ -330,7 +333,48 @@ def _rank(rank: int | None) -> str:
     return f"past {MOVED_DEPTH}" if rank is None else str(rank)
 
 
+def tune_settings(
+    folder: Folder,
+    trials: Annotated[int, typer.Option(help="Of each of the folds + 1 searches.", min=1)] = 60,
+    folds: Annotated[int, typer.Option(help="Parts of the training queries.", min=2)] = 5,
+    tuned_out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="F.toml", help="By default DIR/tuning/tuned.toml."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search for better settings on the training queries; writes them, publishes nothing."""
+    config = load_config(folder)
+    judged = load_judged(config, folder, "train")
+    with open_collection(folder) as collection, shown_progress() as progress:
+        tuned = tune(
+            collection,
+            judged,
+            trials=trials,
+            folds=folds,
+            seed=config.collection.seed,
+            progress=progress,
+        )
+    path = tuned_out or folder / "tuning" / "tuned.toml"
+    write_settings(path, tuned.settings)
+    plot = path.with_suffix(".svg")
+    plot.write_text(search_plot(tuned.trials, "nDCG@10").replace("currentColor", "#555"))
+    if json:
+        print_json({**asdict(tuned), "settings_file": str(path), "plot": str(plot)})
+        return
+    gain = tuned.gain.difference
+    say(
+        f"nDCG@10 of the fused order on training queries: {tuned.before:.4f} now, "
+        f"{tuned.after:.4f} with settings that did not see them: {gain.mean:+.4f} "
+        f"({gain.low:+.4f} to {gain.high:+.4f}, p {tuned.gain.p_randomisation:.4f})"
+    )
+    for name, value in tuned.settings.items():
+        say(f"  {name} = {value:.4g}")
+    say(f"wrote {path} and {plot}; next: rankwell compare {folder} fused {path}:fused")
+
+
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command()(compare)
     app.command()(report)
+    app.command("tune")(tune_settings)

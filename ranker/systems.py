@@ -38,9 +38,10 @@ def gather_systems(
 ) -> list[System]:
     """Returns the systems that names stand for, each searched over the same queries.
 
-    A name is a version (`000002`), a stage of the live version (`fused`), a stage of a version
-    (`000002:fused`), a configuration to search the live version with (`other.toml`), or a file with
-    a run (TREC, or BEIR's .json). Without names: all stages of the live version.
+    A name is a version (`000002`), a stage of the live version (`fused`), a configuration to search
+    the live version with (`other.toml`), or a file with a run (TREC, or BEIR's .json); versions and
+    configurations may name a stage (`000002:fused`), their last one by default. Without names: all
+    stages of the live version.
 
     Args:
         folder: the collection's.
@@ -75,17 +76,16 @@ class _Gathering:
         return self._search(None, "")[1]
 
     def system(self, name: str) -> System:
-        version, _, stage = name.rpartition(":")
         if name in COST:
             return self._of_version(name, None, name)
-        if version.isdigit() and stage in COST:
-            return self._of_version(name, version, stage)
-        if name in self._store.names():
-            return self._of_version(name, name, "")
-        path = Path(name)
+        before, _, after = name.rpartition(":")
+        source, stage = (before, after) if after in COST else (name, "")
+        if source in self._store.names():
+            return self._of_version(name, source, stage)
+        path = Path(source)
         if path.suffix == ".toml" and path.is_file():
-            return self._of_version(name, None, "", name)
-        if path.is_file():
+            return self._of_version(name, None, stage, source)
+        if path.is_file() and not stage:
             return System(name, read_run(path), None, {"run": str(path)})
         raise InputError(
             f"'{name}' is no version ({', '.join(self._store.names())}), no stage "

@@ -83,7 +83,7 @@ def test_typing_and_enter_show_ten_results_with_marks(opened: Opens) -> None:
     expect(page.get_by_role("article")).to_have_count(10)
     assert "q=heat+transfer" in page.url
     expect(page.get_by_role("searchbox")).to_have_value(QUERY)
-    expect(page.get_by_role("status")).to_contain_text("10 best of version 000002")
+    expect(page.get_by_role("status")).to_contain_text("The best 10 of version 000002")
     marks = page.locator(".snippet mark").all_inner_texts()
     assert {"heat", "boundary"} <= set(marks)
     assert page.title().startswith(QUERY)

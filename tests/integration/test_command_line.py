@@ -211,7 +211,7 @@ def test_evaluate_gives_measures_by_stage_and_a_run_that_has_them(
     done = run("evaluate", cranfield_folder, "--json", "--run-out", run_out)
     answer = json.loads(done.stdout)
     assert done.returncode == 0
-    assert set(answer) == {"version", "split", "num_queries", "measures", "seconds"}
+    assert set(answer) == {"version", "split", "num_queries", "measures", "seconds", "unjudged@10"}
     qrels = [ir_measures.Qrel(q, d, int(r)) for q, d, r in map(str.split, judgment_lines())]
     wanted = ("000002", "test", len({qrel.query_id for qrel in qrels}))
     assert (answer["version"], answer["split"], answer["num_queries"]) == wanted
