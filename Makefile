@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format check bench clean
+.PHONY: install demo test lint format check bench reproduce clean
 
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rankwell needs Python 3.11 or newer; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,report,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,report,tune,dev]'
 	touch $@
 
 demo: install
@@ -29,6 +29,12 @@ format: install
 	$(BIN)/ruff check --fix .
 
 check: lint test
+
+bench: install
+	$(BIN)/python benchmarks/main_job.py
+
+reproduce: install
+	$(BIN)/python benchmarks/reproduce.py
 
 clean:
 	rm -rf $(VENV) build dist rankwell-demo

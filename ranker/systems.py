@@ -84,9 +84,10 @@ class _Gathering:
             return self._of_version(name, source, stage)
         path = Path(source)
         if path.suffix == ".toml" and path.is_file():
-            return self._of_version(name, None, stage, source)
+            shown = f"{path.name}:{stage}" if stage else path.name
+            return self._of_version(shown, None, stage, source)
         if path.is_file() and not stage:
-            return System(name, read_run(path), None, {"run": str(path)})
+            return System(path.name, read_run(path), None, {"run": str(path)})
         raise InputError(
             f"'{name}' is no version ({', '.join(self._store.names())}), no stage "
             f"({', '.join(COST)}), no VERSION:STAGE, no configuration and no run file"
