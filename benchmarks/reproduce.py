@@ -70,7 +70,7 @@ def table(name: str, figures: dict[str, Any]) -> str:
     lines = [
         f"### {name}",
         "",
-        f"{figures['num_queries']} test queries; the ranker was trained on {figures['trained_on']}.",
+        f"{figures['num_queries']} test queries; the ranker learnt from {figures['trained_on']}.",
         "",
         "| stage | " + " | ".join(MEASURES) + " | nDCG@10 gained | p |",
         "|---|" + "---|" * (len(MEASURES) + 2),
@@ -81,10 +81,8 @@ def table(name: str, figures: dict[str, Any]) -> str:
         if gain is None:
             cells += ["", ""]
         else:
-            d = gain["difference"]
-            interval = (
-                f"{d['mean']:+.4f} ({d['low']:+.4f} to {d['high']:+.4f}) on {gain['against']}"
-            )
+            low, mean, high = (gain["difference"][part] for part in ("low", "mean", "high"))
+            interval = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}) on {gain['against']}"
             cells += [interval, f"{gain['p']:.4f}"]
         lines.append(f"| {stage} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

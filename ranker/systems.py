@@ -52,13 +52,13 @@ def gather_systems(
     Raises:
         InputError: a name stands for nothing, stands twice, or a run cannot be read.
     """
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise InputError(f"'{repeated.pop()}' is named twice; a comparison needs different systems")
     gathering = _Gathering(folder, queries, progress)
-    if not names:
-        names = gathering.live_stages()
-    return [gathering.system(name) for name in names]
+    systems = [gathering.system(name) for name in names or gathering.live_stages()]
+    shown = [system.name for system in systems]
+    for name in shown:
+        if shown.count(name) > 1:
+            raise InputError(f"'{name}' is named twice; a comparison needs different names")
+    return systems
 
 
 class _Gathering:
