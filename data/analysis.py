@@ -6,17 +6,18 @@ group or Snowball stem, or nothing where it is a stop word.
 """
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import Stemmer
 
 from rankwell.data.config import AnalysisConfig
-from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.errors import ConfigError, DamagedVersion, nearest
 
 ANALYSIS_VERSION = 1
 
@@ -128,11 +129,38 @@ class AnalysedQuery:
     sequence: tuple[int, ...]
 
 
-class Analyzer:
-    """Turns texts into words and words into terms, for one configuration."""
+@dataclass(frozen=True, slots=True)
+class AnalysisTables:
+    """All that analysis depends on, as a version keeps it.
 
-    def __init__(self, config: AnalysisConfig, folder: Path = Path()) -> None:
-        """Loads the stemmer, the stop words and the synonyms.
+    Attributes:
+        language: a Snowball stemmer's name, or none.
+        stop_words: surface forms without a term.
+        groups: the canonical stem of each stem in a synonym group.
+    """
+
+    language: str
+    stop_words: tuple[str, ...]
+    groups: Mapping[str, str]
+
+
+class Analyzer:
+    """Turns texts into words and words into terms."""
+
+    def __init__(self, tables: AnalysisTables) -> None:
+        """Takes tables that are checked already; see `Analyzer.configured` and `Analyzer.load`."""
+        self._tables = tables
+        self._stemmer = _stemmer(tables.language)
+        self._stop_words = frozenset(tables.stop_words)
+        self._groups = dict(tables.groups)
+        content = [ANALYSIS_VERSION, unicodedata.unidata_version, asdict(tables)]
+        self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[
+            :16
+        ]
+
+    @classmethod
+    def configured(cls, config: AnalysisConfig, folder: Path = Path()) -> "Analyzer":
+        """Reads the stop words and the synonyms that a configuration names.
 
         Args:
             config: the [analysis] section.
@@ -147,10 +175,26 @@ class Analyzer:
                 f"[analysis] language is '{config.language}', which Snowball does not have; "
                 f"{nearest(config.language, [*languages, 'none'])}"
             )
-        self._stemmer = None if config.language == "none" else Stemmer.Stemmer(config.language)
-        self._stop_words = _load_stop_words(config, folder)
-        self._groups = self._load_synonyms(config, folder)
-        self.fingerprint = self._fingerprint(config)
+        stop_words = tuple(sorted(_load_stop_words(config, folder)))
+        groups = _load_synonyms(config, folder)
+        return cls(AnalysisTables(config.language, stop_words, groups))
+
+    def save(self, path: Path) -> None:
+        """Writes the tables, so that a version does not depend on files outside of it."""
+        path.write_text(json.dumps(asdict(self._tables), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Analyzer":
+        """Reads the tables of a version.
+
+        Raises:
+            DamagedVersion: the file is missing or malformed.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(AnalysisTables(raw["language"], tuple(raw["stop_words"]), raw["groups"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedVersion(f"{path} cannot be used: {error}") from None
 
     def terms(self, surfaces: Sequence[str]) -> list[str | None]:
         """Returns the term of each surface form, or None where it is a stop word."""
@@ -181,48 +225,45 @@ class Analyzer:
         )
 
     def _stems(self, surfaces: Sequence[str]) -> list[str]:
-        if self._stemmer is None:
-            return list(surfaces)
-        # A stem can be empty for a word of suffixes alone; the word itself is the better term.
-        return [
-            stem or word
-            for stem, word in zip(self._stemmer.stemWords(list(surfaces)), surfaces, strict=True)
-        ]
+        return _stems(self._stemmer, surfaces)
 
-    def _load_synonyms(self, config: AnalysisConfig, folder: Path) -> dict[str, str]:
-        """Reads lines `car, automobile, motorcar`: words that count as one term."""
-        groups: dict[str, str] = {}
-        if not config.synonyms:
-            return groups
-        path = folder / config.synonyms
-        for number, line in enumerate(_read_lines(path, "[analysis] synonyms"), start=1):
-            line = line.split("#")[0].strip()
-            if not line:
-                continue
-            members = [words(part) for part in line.split(",")]
-            if len(members) < 2 or any(len(member) != 1 for member in members):
-                raise ConfigError(
-                    f"{path}, line {number}: expected single words with commas between them, "
-                    f"such as 'car, automobile', found '{line}'"
-                )
-            stems = self._stems([member[0] for member in members])
-            for stem in stems:
-                if stem in groups:
-                    raise ConfigError(
-                        f"{path}, line {number}: '{stem}' is in two groups; join the two lines"
-                    )
-            groups.update(dict.fromkeys(stems, stems[0]))
+
+def _stemmer(language: str) -> "Stemmer.Stemmer | None":
+    return None if language == "none" else Stemmer.Stemmer(language)
+
+
+def _stems(stemmer: "Stemmer.Stemmer | None", surfaces: Sequence[str]) -> list[str]:
+    if stemmer is None:
+        return list(surfaces)
+    # A stem can be empty for a word of suffixes alone; the word itself is the better term.
+    found = stemmer.stemWords(list(surfaces))
+    return [stem or word for stem, word in zip(found, surfaces, strict=True)]
+
+
+def _load_synonyms(config: AnalysisConfig, folder: Path) -> dict[str, str]:
+    """Reads lines `car, automobile, motorcar`: words that count as one term."""
+    groups: dict[str, str] = {}
+    if not config.synonyms:
         return groups
-
-    def _fingerprint(self, config: AnalysisConfig) -> str:
-        parts = [
-            str(ANALYSIS_VERSION),
-            unicodedata.unidata_version,
-            config.language,
-            *sorted(self._stop_words),
-            *(f"{stem}={group}" for stem, group in sorted(self._groups.items())),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    path, stemmer = folder / config.synonyms, _stemmer(config.language)
+    for number, line in enumerate(_read_lines(path, "[analysis] synonyms"), start=1):
+        line = line.split("#")[0].strip()
+        if not line:
+            continue
+        members = [words(part) for part in line.split(",")]
+        if len(members) < 2 or any(len(member) != 1 for member in members):
+            raise ConfigError(
+                f"{path}, line {number}: expected single words with commas between them, "
+                f"such as 'car, automobile', found '{line}'"
+            )
+        stems = _stems(stemmer, [member[0] for member in members])
+        for stem in stems:
+            if stem in groups:
+                raise ConfigError(
+                    f"{path}, line {number}: '{stem}' is in two groups; join the two lines"
+                )
+        groups.update(dict.fromkeys(stems, stems[0]))
+    return groups
 
 
 def _read_lines(path: Path, setting: str) -> list[str]:

@@ -84,7 +84,7 @@ class AnalysisConfig(Section):
     """How text becomes words and terms."""
 
     language: str = setting("english", "a Snowball stemmer's name, or none")
-    stop_words: str = setting("auto", "auto (those of the language), none, or a file of words")
+    stop_words: str = setting("auto", "auto (a list for English alone), none, or a file of words")
     synonyms: str = setting(
         "", "a file of lines such as `car, automobile`: words that are one term"
     )

@@ -19,6 +19,7 @@ from rankwell.data.errors import DamagedVersion, NotFound
 from rankwell.data.records import Document, FieldValue
 
 BATCH_DOCS = 4096
+BATCH_BYTES = 64 << 20
 
 _SPOOL_SCHEMA = pa.schema(
     {
@@ -49,6 +50,7 @@ class DocumentWriter:
         self._spool_path = path.with_suffix(".spool")
         self._spool = pa.ipc.new_file(str(self._spool_path), _SPOOL_SCHEMA)
         self._pending: list[tuple[str, str, str, bytes, bytes]] = []
+        self._pending_bytes = 0
         self._types: dict[str, pa.DataType] = {}
 
     def add(self, document: Document) -> bytes:
@@ -59,7 +61,8 @@ class DocumentWriter:
         self._pending.append(
             (document.doc_id, document.title, document.text, digest, orjson.dumps(document.fields))
         )
-        if len(self._pending) >= BATCH_DOCS:
+        self._pending_bytes += len(document.text) + len(document.title)
+        if len(self._pending) >= BATCH_DOCS or self._pending_bytes >= BATCH_BYTES:
             self._flush()
         return digest
 
@@ -93,7 +96,7 @@ class DocumentWriter:
                 )
             ]
             self._spool.write_batch(pa.record_batch(arrays, schema=_SPOOL_SCHEMA))
-            self._pending = []
+            self._pending, self._pending_bytes = [], 0
 
 
 class DocumentStore:

@@ -144,6 +144,7 @@ def _one_of(
     return _bits(pc.is_in(column, value_set=pa.array(values, kind)))
 
 
+_LARGEST = 10**300
 _INT64 = (-(2**63), 2**63 - 1)
 
 
@@ -169,6 +170,12 @@ def _checked(name: str, value: Any, kind: pa.DataType) -> Any:
         if pa.types.is_boolean(kind)
         else isinstance(value, int | float) and not isinstance(value, bool)
     )
+    if isinstance(value, float) and not math.isfinite(value):
+        fits = False
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise FilterError(f"the filter's value for '{name}' is half a character, not text")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise FilterError(f"the filter's value for '{name}' is larger than any number kept here")
     if not fits:
         raise FilterError(
             f"the field '{name}' holds values of type {kind}, the filter has {value!r}"

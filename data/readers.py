@@ -28,6 +28,9 @@ FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _BUFFER_BYTES = 1 << 20
 
+# what a collection's folder holds besides the user's own files
+OWN_FOLDERS = ("versions", "rejected", "jobs", "clicks", "tuning")
+
 ID_FIELDS = ("_id", "id", "doc_id")
 
 
@@ -43,7 +46,11 @@ def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
     for source in sources:
         path = folder / source
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and _format(p) is not None)
+            found = sorted(
+                p
+                for p in path.rglob("*")
+                if p.is_file() and _format(p) is not None and not _is_ours(p, folder)
+            )
         elif path.exists():
             found = [path]
         else:
@@ -61,6 +68,14 @@ def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
                 f"{', '.join(FORMATS)}, and .gz or .zst behind it where compressed"
             )
     return files
+
+
+def _is_ours(path: Path, folder: Path) -> bool:
+    """Returns whether a file was written by rankwell into the collection's own folder."""
+    if not path.is_relative_to(folder):
+        return False
+    top = path.relative_to(folder).parts[0]
+    return top in OWN_FOLDERS or top.startswith(".")
 
 
 def read_documents(
@@ -88,12 +103,15 @@ def read_queries(path: Path) -> list[Query]:
         InputError: the file does not exist, or a line is not a query, or an id comes twice.
     """
     queries: dict[str, Query] = {}
+    headers = ("query-id", "query_id", "qid", *ID_FIELDS)
     with _readable(path), _open(path) as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
             try:
                 line = raw.decode("utf-8-sig")
+                if number == 1 and line.split("\t")[0].strip() in headers:
+                    continue
                 query = _query(line)
             except ValueError as error:
                 raise InputError(
@@ -154,13 +172,13 @@ def _wrong_order(parts: Sequence[str]) -> str:
     if len(parts) == 6:
         return " (a run, not judgments)"
     whole = [place + 1 for place, part in enumerate(parts) if _is_whole(part)]
-    if len(parts) in (3, 4) and len(whole) == 1:
+    if len(parts) in (3, 4) and len(whole) == 1 and whole[0] > 1:
         return f" (the relevance seems to be in column {whole[0]})"
     return ""
 
 
 def _is_whole(text: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]+", text) is not None
+    return re.fullmatch(r"[+-]?[0-9]{1,9}", text) is not None
 
 
 def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qrel]:

@@ -33,6 +33,7 @@ DOCUMENTS = "documents.arrow"
 FORWARD = "forward"
 LEXICAL = "lexical"
 VECTORS = "vectors"
+ANALYSIS = "analysis.json"
 ENCODER = "encoder"
 RANKER = "ranker"
 EVALUATION = "evaluation.json"
@@ -124,9 +125,15 @@ class VersionStore:
     def current_name(self) -> str | None:
         """Returns the live version's name, None before the first is published."""
         try:
-            return (self.folder / CURRENT).read_text().strip()
+            name = (self.folder / CURRENT).read_text().strip()
         except FileNotFoundError:
             return None
+        if not name.isdigit():
+            raise DamagedVersion(
+                f"{self.folder / CURRENT} holds '{name[:20]}', not a version's name; write one of "
+                f"{', '.join(self.names())} into it, or run rankwell index --full"
+            )
+        return name
 
     def open(self, name: str | None = None) -> Version:
         """Opens a version, the live one by default, after checking that its files are all there.
@@ -225,14 +232,19 @@ class Draft:
         self._store = store
         self.name = name
         self.folder = store.folder / VERSIONS / f".draft-{name}"
+        self._shared: dict[str, FileRecord] = {}
 
     def share(self, version: Version, part: str) -> None:
-        """Takes over a file or folder of an earlier version by hard links, without copying."""
-        for path in version.manifest.files:
+        """Takes over a file or folder of an earlier version, by hard links where possible."""
+        for path, record in version.manifest.files.items():
             if path == part or path.startswith(part + "/"):
                 target = self.folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(version.folder / path, target)
+                try:
+                    os.link(version.folder / path, target)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(version.folder / path, target)
+                self._shared[path] = record
 
     def publish(
         self,
@@ -242,15 +254,23 @@ class Draft:
         fingerprints: Mapping[str, str],
         labels: tuple[str, ...] = (),
     ) -> Version:
-        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one."""
+        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one.
+
+        Raises:
+            DamagedVersion: a file taken over from an earlier version is not what it was there.
+        """
         files = {}
         for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
-            files[file.relative_to(self.folder).as_posix()] = FileRecord(
-                file.stat().st_size, _sha256(file, fsync=True)
-            )
+            path = file.relative_to(self.folder).as_posix()
+            files[path] = FileRecord(file.stat().st_size, _sha256(file, fsync=True))
+            if self._shared.get(path, files[path]) != files[path]:
+                raise DamagedVersion(
+                    f"{path} has changed since the live version was written; nothing was "
+                    "published: build it again with rankwell index --full"
+                )
         manifest = Manifest(
             version=self.name,
-            parent=self._store.current_name(),
+            parent=self._parent(),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             config=config,
             counts=counts,
@@ -273,6 +293,12 @@ class Draft:
         version = self._store.open(self.name)
         self._store.set_current(self.name)
         return version
+
+    def _parent(self) -> str | None:
+        try:
+            return self._store.current_name()
+        except DamagedVersion:
+            return None
 
 
 def _read_manifest(folder: Path) -> Manifest:

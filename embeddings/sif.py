@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,7 @@ class SifEncoder:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DamagedVersion(f"the encoder in {folder} cannot be opened: {error}") from None
 
+    @cached_property
     def _weights_V(self) -> NDArray[np.float32]:
         counts_V = self.word_vectors.counts_V
         probability_V = counts_V / max(counts_V.sum(), 1)
@@ -166,7 +168,7 @@ class SifEncoder:
             torch.from_numpy(self.word_vectors.vectors_VD),
             torch.from_numpy(starts_N),
             mode="sum",
-            per_sample_weights=torch.from_numpy(self._weights_V())[tokens],
+            per_sample_weights=torch.from_numpy(self._weights_V)[tokens],
         ).numpy()
         return sums
 

@@ -1,4 +1,4 @@
-"""The commands that make a collection an index: new, index, status, versions, verify."""
+"""The commands that make a collection an index: new, index, status, verify."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.errors import DamagedVersion, MissingPackage
+from rankwell.data.forward import ForwardIndex
 from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
 
 VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
+# the trained word of each surface form of the forward index, -1 where it has none: int32 [V]
+WORDS_FILE = "words.npy"
 ZEROS_FILE = "zeros.npy"
 
 
@@ -43,6 +46,23 @@ def open_vectors(folder: Path) -> NDArray[np.float16]:
         return vectors_ND
     except (OSError, EOFError, ValueError) as error:
         raise DamagedVersion(f"the vectors in {folder} cannot be opened: {error}") from None
+
+
+def open_words(folder: Path, forward: ForwardIndex, num_words: int) -> NDArray[np.int32]:
+    """Maps the trained word of each surface form into memory: int32 [V].
+
+    Raises:
+        DamagedVersion: the file is missing, or points outside of the words.
+    """
+    try:
+        word_of_V: NDArray[np.int32] = np.load(folder / WORDS_FILE, mmap_mode="r")
+        if len(word_of_V) != forward.vocabulary.num_surfaces:
+            raise ValueError(f"{len(word_of_V)} entries")
+        if word_of_V.size and not -1 <= word_of_V.min() <= word_of_V.max() < num_words:
+            raise ValueError("a number is out of range")
+        return word_of_V
+    except (OSError, EOFError, ValueError) as error:
+        raise DamagedVersion(f"{folder / WORDS_FILE} cannot be used: {error}") from None
 
 
 class FaissEngine:
@@ -102,6 +122,8 @@ class FaissEngine:
 
             return fetch
 
+        # one search keeps one core busy: with more threads a query waits longer, not shorter
+        self._faiss.omp_set_num_threads(1)
         nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
         return padded(
             [

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, DocumentWriter
-from rankwell.data.errors import DamagedVersion, InputError, RejectedRecords
-from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder, open_forward_index
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
+from rankwell.data.forward import ForwardIndex, open_forward_index
+from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
 from rankwell.data.versions import (
+    ANALYSIS,
     DOCUMENTS,
     ENCODER,
     FORWARD,
@@ -34,10 +37,9 @@ from rankwell.data.versions import (
 from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.skipgram import train_words
 from rankwell.embeddings.word_vectors import WordVectors
-from rankwell.indexer.dense import FaissEngine, save_vectors
+from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
 from rankwell.indexer.lexical import TantivyEngine
 
-WORDS_OF_ROWS = "words.npy"
 NOT_JUDGED = "not judged"
 WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
 
@@ -95,7 +97,7 @@ def index_collection(
         RejectedRecords: more records were unreadable than max_rejected allows.
     """
     config = load_config(folder)
-    analyzer = Analyzer(config.analysis, folder)
+    analyzer = Analyzer.configured(config.analysis, folder)
     store = VersionStore(folder)
     with store.draft() as draft:
         job = _Job(folder, config, analyzer, draft, _live(store, full), progress)
@@ -104,11 +106,9 @@ def index_collection(
 
 def _live(store: VersionStore, full: bool) -> Version | None:
     """Returns the live version; none before the first, and none to a full job if it is damaged."""
-    if store.current_name() is None:
-        return None
     try:
-        return store.open()
-    except DamagedVersion:
+        return store.open() if store.current_name() else None
+    except (DamagedVersion, NotFound):
         if full:
             return None
         raise
@@ -135,7 +135,7 @@ def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> F
     """Writes encoder, document vectors and FAISS index of a forward index into a draft."""
     encoder.save(draft.folder / ENCODER)
     vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
-    np.save(draft.folder / VECTORS / WORDS_OF_ROWS, encoder.words_of(forward))
+    np.save(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
 
 
@@ -152,12 +152,12 @@ def retrain_words(folder: Path, progress: Progress = silent) -> Version:
     store = VersionStore(folder)
     with store.draft() as draft:
         live = store.open()
-        for part in (DOCUMENTS, FORWARD, LEXICAL):
+        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
             draft.share(live, part)
         forward = open_forward_index(live.folder / FORWARD)
         encoder = fit_encoder(forward, config, progress)
         write_vectors(draft, encoder, forward).close()
-        mapping = config.to_mapping()
+        mapping, before = config.to_mapping(), live.manifest.labels
         return draft.publish(
             config={
                 **live.manifest.config,
@@ -168,7 +168,10 @@ def retrain_words(folder: Path, progress: Progress = silent) -> Version:
                 "analysis": live.manifest.fingerprints["analysis"],
                 "encoder": encoder.fingerprint,
             },
-            labels=(NOT_JUDGED, *((WITHOUT_RANKER,) if live.has(RANKER) else ())),
+            labels=(
+                NOT_JUDGED,
+                *((WITHOUT_RANKER,) if live.has(RANKER) or WITHOUT_RANKER in before else ()),
+            ),
         )
 
 
@@ -201,12 +204,13 @@ class _Job:
             return self._build(_Documents(writer, builder), full)
 
     def _build(self, documents: "_Documents", full: bool) -> IndexReport:
-        before = DocumentStore(self._live.folder / DOCUMENTS).hashes() if self._live else {}
+        before = self._hashes_before(full)
         counts = self._read(documents, before)
         if not counts.live:
             raise InputError("the sources hold no document; nothing was published")
         if self._live and not full and self._nothing_changed(counts):
             return self._report(self._live.name, False, counts)
+        self._analyzer.save(self._draft.folder / ANALYSIS)
         forward = documents.forward.finish(self._analyzer)
         store = documents.writer.finish()
         self._tick("analysis")
@@ -268,11 +272,26 @@ class _Job:
             for line, record in read_documents(path, self._config.documents):
                 yield path, line, record
 
+    def _hashes_before(self, full: bool) -> dict[str, bytes]:
+        """Returns the live documents' hashes; a full job goes on without those it cannot read."""
+        if self._live is None:
+            return {}
+        try:
+            return DocumentStore(self._live.folder / DOCUMENTS).hashes()
+        except (DamagedVersion, UnicodeDecodeError) as error:
+            if full:
+                return {}
+            raise DamagedVersion(
+                f"the live version {self._live.name} cannot be read ({error}); run "
+                "rankwell index --full"
+            ) from None
+
     def _check_rejected(self, rejected: list[Rejected]) -> None:
         """Writes the rejected records down, and stops the job where they are too many."""
-        if not rejected:
-            return
         path = self._folder / REJECTED / f"{self._draft.name}.jsonl"
+        if not rejected:
+            path.unlink(missing_ok=True)  # of a job that failed before this one
+            return
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected))
         allowed = self._config.documents.max_rejected
@@ -319,6 +338,8 @@ class _Job:
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
                 labels.append(WITHOUT_RANKER)
+        elif self._live and WITHOUT_RANKER in self._live.manifest.labels:
+            labels.append(WITHOUT_RANKER)
         return self._draft.publish(
             config=self._config.to_mapping(),
             counts=asdict(counts),
@@ -348,7 +369,7 @@ class _Job:
             warnings,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
-        path = self._folder / JOBS / f"{self._draft.name}.json"
+        path = self._folder / JOBS / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-index.json"
         path.write_text(json.dumps(asdict(report), indent=1) + "\n")
         return report
 

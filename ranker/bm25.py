@@ -72,7 +72,9 @@ def _bm25(
         start, middle, end = offsets[2 * row], offsets[2 * row + 1], offsets[2 * row + 2]
         frequency_T[:] = 0
         for p in range(start, end):
-            slot = slot_V[tokens_T[p]]
+            word = tokens_T[p]
+            # a damaged file must not make us read elsewhere: compiled loops check no bounds
+            slot = slot_V[word] if 0 <= word < len(slot_V) else -1
             if slot >= 0:
                 frequency_T[slot] += title_weight if p < middle else 1.0
         length = title_weight * lengths_NF[row, 0] + lengths_NF[row, 1]

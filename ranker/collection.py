@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import InputError
+from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
 from rankwell.data.versions import (
+    ANALYSIS,
     DOCUMENTS,
     ENCODER,
     FORWARD,
@@ -35,8 +36,7 @@ from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
-from rankwell.indexer.dense import FaissEngine, open_vectors
-from rankwell.indexer.job import WORDS_OF_ROWS
+from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.judging import (
@@ -77,34 +77,47 @@ class RankedText:
 class Collection:
     """A version of a collection, open for search; safe to use from several threads."""
 
-    def __init__(self, folder: Path, version: Version, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        version: Version,
+        config: Config | None = None,
+        *,
+        with_ranker: bool = True,
+    ) -> None:
         """Opens every part of a version; see `open_collection`.
 
         Args:
             folder: the collection's.
             version: the version.
             config: settings of search to try in place of the version's own.
+            with_ranker: False leaves the ranker out, also one that no longer fits.
         """
         self.folder = folder
         self.version = version
         self.config = config or config_from_mapping(version.manifest.config)
-        self.analyzer = Analyzer(self.config.analysis, folder)
+        self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
         self.encoder = SifEncoder.load(version.folder / ENCODER)
+        if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
+            raise DamagedVersion(
+                f"version {version.name} was made with encoder "
+                f"{version.manifest.fingerprints['encoder']}, and holds {self.encoder.fingerprint}"
+            )
         forward = open_forward_index(version.folder / FORWARD)
         vectors = version.folder / VECTORS
         self.pool = Pool(
             forward,
             open_vectors(vectors),
             self.encoder.word_vectors,
-            np.load(vectors / WORDS_OF_ROWS, mmap_mode="r"),
+            open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = TantivyEngine(version.folder / LEXICAL)
         self._dense = FaissEngine(vectors)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
-            if version.has(RANKER)
+            if with_ranker and version.has(RANKER)
             else None
         )
         self.scorer = Scorer(self.config.lexical, self._lexical_weight())
@@ -126,6 +139,12 @@ class Collection:
     ) -> None:
         """Closes the collection."""
         self.close()
+
+    def warm(self) -> None:
+        """Runs a search for the most frequent term, so that the first one asked for is not slow."""
+        vocabulary = self.pool.forward.vocabulary
+        if vocabulary.num_terms:
+            self.rank(vocabulary.surfaces[int(vocabulary.forms_of(0)[0])])
 
     def close(self) -> None:
         """Lets go of the engines."""
@@ -172,6 +191,7 @@ class Collection:
         ranked = time.perf_counter()
         page = ranking.first(k)
         hits = tuple(self._hit(place, page) for place in range(len(page.scored)))
+        explanations = self._explanations(ranking, hits) if explain else ()
         finished = time.perf_counter()
         stages = (
             StageTime("query", (prepared - started) * 1000, 0),
@@ -185,7 +205,7 @@ class Collection:
             stages,
             degraded,
             hits,
-            self._explanations(ranking, hits) if explain else (),
+            explanations,
         )
 
     def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
@@ -299,12 +319,13 @@ class Collection:
         return self.ranker.lexical_weight if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
+        """Checks that the words are cut and normalised here as they were when it was built."""
         wanted = self.version.manifest.fingerprints["analysis"]
         if wanted != self.analyzer.fingerprint:
-            raise InputError(
-                f"version {self.version.name} was analysed with other stop words, synonyms or "
-                f"Unicode tables ({wanted}, here {self.analyzer.fingerprint}); bring it up to "
-                f"date with: rankwell index {self.folder}"
+            raise DamagedVersion(
+                f"version {self.version.name} was analysed by other rules or Unicode tables "
+                f"({wanted}, here {self.analyzer.fingerprint}); bring it up to date with: rankwell "
+                f"index {self.folder}"
             )
 
     def _request(
@@ -321,7 +342,7 @@ class Collection:
             analysed = replace(cut, text=query)
         elif not analysed.surfaces:
             degraded = ("the query has no words",)
-        mask_N = None if filter_ is None else matching_rows(filter_, self.documents)
+        mask_N = matching_rows(filter_, self.documents) if filter_ else None
         terms = resolve(analysed, self.pool.forward)
         vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
         return Request(analysed, terms, vector_D, mask_N), degraded

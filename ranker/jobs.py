@@ -14,6 +14,7 @@ from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.versions import (
+    ANALYSIS,
     DOCUMENTS,
     ENCODER,
     EVALUATION,
@@ -87,10 +88,10 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
     store = VersionStore(folder)
     with store.draft() as draft:
         live = store.open()
-        with Collection(folder, live) as collection:
+        with Collection(folder, live, with_ranker=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
             learned, ranker = _learn(collection, train + dev, dev, config, progress)
-        for part in (DOCUMENTS, FORWARD, LEXICAL, VECTORS, ENCODER):
+        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
             draft.share(live, part)
         ranker.save(draft.folder / RANKER)
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")

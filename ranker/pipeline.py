@@ -64,7 +64,6 @@ class Ranking:
         scored: the candidates with the scores that are complete so far.
         scores_K: float32; the score that orders them now.
         reference: the query's unfiltered fused best 100, from the fused stage on.
-        extractor: prepared by the features stage, for explanations and texts from elsewhere.
         features_KF: float32; None before the features stage.
         trail: what each stage left, in order.
     """
@@ -73,7 +72,6 @@ class Ranking:
     scored: Scored
     scores_K: NDArray[np.float32]
     reference: Scored | None = None
-    extractor: FeatureExtractor | None = None
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
 
@@ -150,7 +148,11 @@ class _First(Stage):
     k: int
 
     def __call__(self, ranking: Ranking) -> Ranking:
-        return self.stage(ranking).first(self.k)
+        whole = self.stage(ranking).first(self.k)
+        last = whole.trail[-1]
+        time_ = replace(last.time, candidates=min(last.time.candidates, self.k))
+        cut = Left(time_, last.rows_K[: self.k], last.scores_K[: self.k])
+        return replace(whole, trail=(*whole.trail[:-1], cut))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +285,10 @@ class Features(NamedStage):
 
     def run(self, ranking: Ranking) -> Ranking:
         """Computes the features; the order stays."""
-        extractor = self.extractor(ranking)
-        features_KF = extractor.features(ranking.scored, self.pool, ranking.request.terms)
-        return replace(ranking, extractor=extractor, features_KF=features_KF)
+        features_KF = self.extractor(ranking).features(
+            ranking.scored, self.pool, ranking.request.terms
+        )
+        return replace(ranking, features_KF=features_KF)
 
     def extractor(self, ranking: Ranking) -> FeatureExtractor:
         """Returns what computes this query's features, its reference list prepared."""

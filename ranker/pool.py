@@ -41,11 +41,11 @@ def inner_products(
 ) -> NDArray[np.float32]:
     """Returns the inner product of each vector with a query's: float32 [K].
 
-    Summed in double precision: a single-precision product rounds differently with the number of
-    rows beside it, and a score must not depend on its neighbours.
+    Each row is summed by itself: a matrix product rounds differently with the number of rows beside
+    it, and a score must not depend on its neighbours.
     """
-    products: NDArray[np.float64] = vectors_KD.astype(np.float64) @ query_D.astype(np.float64)
-    return products.astype(np.float32)
+    products: NDArray[np.float32] = np.einsum("kd,d->k", vectors_KD.astype(np.float32), query_D)
+    return products
 
 
 def pool_of_texts(

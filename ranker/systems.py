@@ -111,8 +111,7 @@ class _Gathering:
                 live = config_from_mapping(opened.manifest.config)
                 config = _search_config(Path(config_path), live)
             with Collection(self._folder, opened, config) as collection:
-                next_text = next(iter(self._queries.values()))
-                collection.rank(next_text)  # the first search of a process is slow, and no figure
+                collection.warm()  # the first search of a process is slow, and no figure
                 runs = collection.stage_runs(self._queries, self._progress)
                 self._searched[key] = (runs, collection.stage_names)
                 self._facts[key] = _facts(collection)

@@ -21,7 +21,7 @@ def serve(
 ) -> None:
     """Serve the API and the page."""
     with _listener(host, port) as listener, open_collection(folder) as collection:
-        collection.search("warm up", 1)
+        collection.warm()
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listener.getsockname()[1]}"
         err.print(

@@ -11,7 +11,7 @@ import rankwell.ranker.commands
 import rankwell.ranker.comparing
 import rankwell.serving.commands
 from rankwell import __version__
-from rankwell.data.errors import RankwellError
+from rankwell.data.errors import RankwellError, Unavailable
 from rankwell.data.terminal import err
 from rankwell.demo import demo
 
@@ -28,6 +28,16 @@ class _Commands(TyperGroup):
             sentence = " ".join(f"rankwell: {error}".splitlines())
             err.print(sentence, style="red", markup=False, soft_wrap=True)
             sys.exit(error.exit_code)
+        except OSError as error:  # a full disk, a folder that cannot be written to
+            where = f" ({error.filename})" if error.filename else ""
+            what = error.strerror or str(error)
+            err.print(
+                f"rankwell: {what}{where}; what was live before is live now",
+                style="red",
+                markup=False,
+                soft_wrap=True,
+            )
+            sys.exit(Unavailable.exit_code)
         except KeyboardInterrupt:
             err.print("rankwell: interrupted; what was live before is live now, run it again")
             sys.exit(INTERRUPTED)

@@ -73,7 +73,7 @@ def test_spans_stay_in_place_where_one_character_grows_and_another_shrinks() -> 
     st.sampled_from(["english", "porter", "french", "german", "arabic", "none"]),
 )
 def test_no_term_is_empty(text: str, language: str) -> None:
-    analyzer = Analyzer(AnalysisConfig(language=language, stop_words="none"))
+    analyzer = Analyzer.configured(AnalysisConfig(language=language, stop_words="none"))
     surfaces = words(text)
     terms = analyzer.terms(surfaces)
     assert len(terms) == len(surfaces)
@@ -95,12 +95,14 @@ def test_terms_are_stems_and_stop_words_have_none(
     tmp_path: Path, language: str, stop_words: str, expected: list[str | None]
 ) -> None:
     (tmp_path / "stop.txt").write_text("# in this collection\nWings  # everywhere\n\nof\n")
-    analyzer = Analyzer(AnalysisConfig(language=language, stop_words=stop_words), tmp_path)
+    analyzer = Analyzer.configured(
+        AnalysisConfig(language=language, stop_words=stop_words), tmp_path
+    )
     assert analyzer.terms(["the", "wings", "flies"]) == expected
 
 
 def test_a_query_has_its_distinct_terms_with_counts_first_forms_and_their_sequence() -> None:
-    query = Analyzer(AnalysisConfig()).query("The flow of flowing Wings, flows")
+    query = Analyzer.configured(AnalysisConfig()).query("The flow of flowing Wings, flows")
     assert query.text == "The flow of flowing Wings, flows"
     assert query.surfaces == ("the", "flow", "of", "flowing", "wings", "flows")
     assert query.terms == ("flow", "wing")
@@ -110,7 +112,7 @@ def test_a_query_has_its_distinct_terms_with_counts_first_forms_and_their_sequen
 
 
 def test_a_query_of_stop_words_alone_has_words_and_no_terms() -> None:
-    query = Analyzer(AnalysisConfig()).query("to be or not to be")
+    query = Analyzer.configured(AnalysisConfig()).query("to be or not to be")
     assert len(query.surfaces) == 6
     assert (query.terms, query.counts, query.forms, query.sequence) == ((), (), (), ())
     assert set(query.surfaces) <= ENGLISH_STOP_WORDS
@@ -118,7 +120,7 @@ def test_a_query_of_stop_words_alone_has_words_and_no_terms() -> None:
 
 def analyzer_with_synonyms(folder: Path, lines: str) -> Analyzer:
     (folder / "synonyms.txt").write_text(lines, encoding="utf-8")
-    return Analyzer(AnalysisConfig(synonyms="synonyms.txt"), folder)
+    return Analyzer.configured(AnalysisConfig(synonyms="synonyms.txt"), folder)
 
 
 def test_synonyms_and_their_inflections_are_one_term(tmp_path: Path) -> None:
@@ -157,12 +159,12 @@ def test_a_word_list_that_cannot_be_read_is_a_fault_of_the_configuration(
 ) -> None:
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9, bistro\n")
     with pytest.raises(ConfigError, match=rf"\[analysis\] {key} names .*{message}"):
-        Analyzer(AnalysisConfig(**{key: name}), tmp_path)  # type: ignore[arg-type]
+        Analyzer.configured(AnalysisConfig(**{key: name}), tmp_path)  # type: ignore[arg-type]
 
 
 def test_an_unknown_language_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(ConfigError, match=r"'englsh'.*did you mean 'english'"):
-        Analyzer(AnalysisConfig(language="englsh"))
+        Analyzer.configured(AnalysisConfig(language="englsh"))
 
 
 def test_the_fingerprint_changes_with_whatever_changes_a_term(tmp_path: Path) -> None:
@@ -175,6 +177,6 @@ def test_the_fingerprint_changes_with_whatever_changes_a_term(tmp_path: Path) ->
         AnalysisConfig(stop_words="stop.txt"),
         AnalysisConfig(synonyms="synonyms.txt"),
     ]
-    fingerprints = [Analyzer(config, tmp_path).fingerprint for config in configs]
+    fingerprints = [Analyzer.configured(config, tmp_path).fingerprint for config in configs]
     assert len(set(fingerprints)) == len(configs)
-    assert [Analyzer(config, tmp_path).fingerprint for config in configs] == fingerprints
+    assert [Analyzer.configured(config, tmp_path).fingerprint for config in configs] == fingerprints

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankwell.data import forward as forward_module
+from rankwell.data import forward_builder as forward_module
 from rankwell.data.analysis import Analyzer, words
 from rankwell.data.config import AnalysisConfig
 from rankwell.data.errors import DamagedVersion
@@ -25,9 +25,9 @@ from rankwell.data.forward import (
     TOKENS,
     VOCABULARY,
     ForwardIndex,
-    ForwardIndexBuilder,
     open_forward_index,
 )
+from rankwell.data.forward_builder import ForwardIndexBuilder
 
 FILES = (
     COLLECTION_FREQUENCIES,
@@ -40,7 +40,7 @@ FILES = (
     TOKENS,
     VOCABULARY,
 )
-ENGLISH = Analyzer(AnalysisConfig())
+ENGLISH = Analyzer.configured(AnalysisConfig())
 # Stop words: the, in, a, of. Terms: wing (wing, wings), lift, flow (flow, flows).
 THREE = [
     ("The wing", "Wings lift the wing in a flow"),

@@ -7,7 +7,8 @@ import pytest
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig
-from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+from rankwell.data.forward import ForwardIndex
+from rankwell.data.forward_builder import ForwardIndexBuilder
 
 
 @pytest.fixture
@@ -19,6 +20,6 @@ def forward_of(tmp_path: Path) -> Callable[..., ForwardIndex]:
         builder = ForwardIndexBuilder(tmp_path / f"forward-{next(made)}")
         for document in documents:
             builder.add(*(("", document) if isinstance(document, str) else document))
-        return builder.finish(Analyzer(AnalysisConfig()))
+        return builder.finish(Analyzer.configured(AnalysisConfig()))
 
     return build

@@ -14,13 +14,13 @@ import pytest
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig
-from rankwell.data.forward import ForwardIndexBuilder
+from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.indexer import lexical
 from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.lexical import TantivyEngine
 
 HIGHEST = 9
-ANALYZER = Analyzer(AnalysisConfig())
+ANALYZER = Analyzer.configured(AnalysisConfig())
 
 
 class Lexical:

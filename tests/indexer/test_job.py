@@ -101,7 +101,8 @@ def test_the_first_build_adds_every_document(collection_of: CollectionOf) -> Non
     assert (manifest.parent, manifest.labels) == (None, ("not judged",))
     assert json.loads(json.dumps(load_config(folder).to_mapping())) == manifest.config
     assert manifest.fingerprints["encoder"] == encoder_of(folder).fingerprint
-    told = json.loads((folder / "jobs" / "000001.json").read_text())
+    [told_in] = (folder / "jobs").glob("*-index.json")
+    told = json.loads(told_in.read_text())
     assert (told["version"], told["counts"]) == ("000001", asdict(report.counts))
 
 

@@ -16,7 +16,7 @@ from rankwell.indexer.lexical import TantivyEngine
 
 Forward = Callable[..., ForwardIndex]
 
-ANALYZER = Analyzer(AnalysisConfig())
+ANALYZER = Analyzer.configured(AnalysisConfig())
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig, LexicalConfig
-from rankwell.data.forward import ForwardIndexBuilder
+from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.terms import resolve
 
-ANALYZER = Analyzer(AnalysisConfig(language="none", stop_words="none"))
+ANALYZER = Analyzer.configured(AnalysisConfig(language="none", stop_words="none"))
 WORDS = st.lists(st.sampled_from(["ab", "cd", "ef", "gh", "ij", "kl", "mn"]), max_size=12)
 DOCUMENTS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=12)
 CONFIGS = st.builds(

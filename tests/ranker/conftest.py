@@ -15,7 +15,8 @@ from rankwell.data.config import (
     QueriesConfig,
     RankerConfig,
 )
-from rankwell.data.forward import ForwardIndex, ForwardIndexBuilder
+from rankwell.data.forward import ForwardIndex
+from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.ranker.pool import Pool
 
@@ -23,7 +24,7 @@ from rankwell.ranker.pool import Pool
 @pytest.fixture(scope="session")
 def analyzer() -> Analyzer:
     """English stems and stop words."""
-    return Analyzer(AnalysisConfig())
+    return Analyzer.configured(AnalysisConfig())
 
 
 @pytest.fixture(scope="session")

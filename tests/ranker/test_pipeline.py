@@ -112,8 +112,9 @@ def test_percent_keeps_the_first_k_after_the_stage(k, rows, request_of):
     found = (Shift(10, "first") % k)(ranking_of(request_of("wing"), 3, 2, 1))
     assert found.scored.rows_K.tolist() == rows
     assert len(found.scores_K) == len(found.scored.fused_K) == len(rows)
-    # the stage itself left all three behind
-    assert found.trail[0].time.candidates == 3
+    # and no more are left behind, since no more are served
+    assert found.trail[0].time.candidates == len(rows)
+    assert found.trail[0].rows_K.tolist() == rows
 
 
 def test_percent_binds_before_then_and_holds_a_whole_composition(request_of):

@@ -11,7 +11,7 @@ from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig
 from rankwell.ranker.snippets import SNIPPET_WORDS, snippet
 
-ANALYZER = Analyzer(AnalysisConfig())
+ANALYZER = Analyzer.configured(AnalysisConfig())
 
 
 def shown(text: str, query: str) -> str:
