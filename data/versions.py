@@ -235,7 +235,11 @@ class Draft:
         self._shared: dict[str, FileRecord] = {}
 
     def share(self, version: Version, part: str) -> None:
-        """Takes over a file or folder of an earlier version, by hard links where possible."""
+        """Takes over a file or folder of an earlier version, by hard links where possible.
+
+        Raises:
+            DamagedVersion: a file is not what it was when that version was published.
+        """
         for path, record in version.manifest.files.items():
             if path == part or path.startswith(part + "/"):
                 target = self.folder / path
@@ -244,6 +248,11 @@ class Draft:
                     os.link(version.folder / path, target)
                 except OSError:  # a file system without hard links
                     shutil.copyfile(version.folder / path, target)
+                if _sha256(target) != record.sha256:
+                    raise DamagedVersion(
+                        f"{path} has changed since version {version.name} was written; nothing was "
+                        "published: build it again with rankwell index --full"
+                    )
                 self._shared[path] = record
 
     def publish(
@@ -254,20 +263,13 @@ class Draft:
         fingerprints: Mapping[str, str],
         labels: tuple[str, ...] = (),
     ) -> Version:
-        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one.
-
-        Raises:
-            DamagedVersion: a file taken over from an earlier version is not what it was there.
-        """
+        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one."""
         files = {}
         for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
             path = file.relative_to(self.folder).as_posix()
-            files[path] = FileRecord(file.stat().st_size, _sha256(file, fsync=True))
-            if self._shared.get(path, files[path]) != files[path]:
-                raise DamagedVersion(
-                    f"{path} has changed since the live version was written; nothing was "
-                    "published: build it again with rankwell index --full"
-                )
+            files[path] = self._shared.get(path) or FileRecord(
+                file.stat().st_size, _sha256(file, fsync=True)
+            )
         manifest = Manifest(
             version=self.name,
             parent=self._parent(),

@@ -271,7 +271,9 @@ def _feedback_terms(
         runs, shares = [], []
         share_K = best.fused_K.clip(1e-6).astype(np.float64)
         for row, share in zip(best.rows_K, share_K / share_K.sum(), strict=True):
-            ids = forward.vocabulary.term_V[forward.document(int(row))]
+            words = forward.document(int(row))
+            known = (words >= 0) & (words < forward.vocabulary.num_surfaces)
+            ids = forward.vocabulary.term_V[words[known]]
             ids = ids[ids >= 0]
             runs.append(ids)
             shares.append(np.full(len(ids), share / max(len(ids), 1)))

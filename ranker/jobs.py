@@ -88,11 +88,11 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
     store = VersionStore(folder)
     with store.draft() as draft:
         live = store.open()
+        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
+            draft.share(live, part)
         with Collection(folder, live, with_ranker=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
             learned, ranker = _learn(collection, train + dev, dev, config, progress)
-        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
-            draft.share(live, part)
         ranker.save(draft.folder / RANKER)
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)

@@ -74,7 +74,10 @@ MEASURES: dict[str, tuple[Callable[[Sequence[str], Labels], float], str, str]] =
         f"nDCG@{k}": (lambda d, q, k=k: slow_ndcg(d, q, k), f"ndcg_cut.{k}", f"ndcg_cut_{k}")
         for k in CUTS
     },
-    **{f"R@{k}": (lambda d, q, k=k: slow_recall(d, q, k), f"recall.{k}", f"recall_{k}") for k in CUTS},
+    **{
+        f"R@{k}": (lambda d, q, k=k: slow_recall(d, q, k), f"recall.{k}", f"recall_{k}")
+        for k in CUTS
+    },
     **{f"P@{k}": (lambda d, q, k=k: slow_precision(d, q, k), f"P.{k}", f"P_{k}") for k in CUTS},
 }
 
@@ -118,7 +121,9 @@ def test_every_measure_is_its_plain_definition(case: Case) -> None:
 def test_every_measure_is_that_of_trec_eval(case: Case) -> None:
     judgments, run = case
     found = measured(case)
-    evaluator = pytrec_eval.RelevanceEvaluator(judgments, {asked for _, asked, _ in MEASURES.values()})
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        judgments, {asked for _, asked, _ in MEASURES.values()}
+    )
     reference = evaluator.evaluate({q: docs for q, docs in scored_run(run).items() if docs})
     for name, (_, _, answered) in MEASURES.items():
         expected = {q: reference[q][answered] if q in reference else 0.0 for q in judgments}
