@@ -26,6 +26,8 @@ from rankwell.data.records import Document, FieldValue, Query, Rejected
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+MAX_RELEVANCE = 1000
+
 _BUFFER_BYTES = 1 << 20
 
 # what a collection's folder holds besides the user's own files
@@ -133,6 +135,8 @@ def _query(line: str) -> Query:
         metadata = record.get("metadata")
         tags = metadata.get("tags") if isinstance(metadata, dict) else None
         tags = [tags] if isinstance(tags, str) else tags or []
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise ValueError(f"the tags are {tags!r}, expected strings")
         return Query(query_id, text, tuple(str(tag) for tag in tags))
     query_id, tab, text = line.rstrip("\r\n").partition("\t")
     if not tab:
@@ -158,22 +162,30 @@ def read_judgments(path: Path) -> list[Qrel]:
                     f"{path}, line {number}: found '{' '.join(parts)[:80]}'{_wrong_order(parts)}, "
                     "expected query-id, corpus-id, score, or TREC's query, 0, document, relevance"
                 )
-            if len(parts) == 4 and parts[2] in ("0", "Q0") and parts[1] not in ("0", "Q0"):
+            swapped = [n for n in (0, 2) if len(parts) == 4 and parts[n] in ("0", "Q0")]
+            if swapped and parts[1] not in ("0", "Q0"):
                 raise InputError(
-                    f"{path}, line {number}: the second and third columns are swapped; TREC's are "
-                    "query, 0, document, relevance"
+                    f"{path}, line {number}: the 0 stands in column {swapped[0] + 1}, expected it "
+                    "in column 2; TREC's columns are query, 0, document, relevance"
+                )
+            if abs(int(parts[-1])) > MAX_RELEVANCE:
+                raise InputError(
+                    f"{path}, line {number}: a relevance of {parts[-1]}; are the columns in order? "
+                    "Expected query-id, corpus-id, score, or TREC's query, 0, document, relevance"
                 )
             judgments.append(Qrel(parts[0], parts[-2], int(parts[-1])))
     return judgments
 
 
 def _wrong_order(parts: Sequence[str]) -> str:
-    """Names a column that looks like the relevance, which stands last."""
+    """Names what is in the wrong column, where that can be told."""
     if len(parts) == 6:
         return " (a run, not judgments)"
-    whole = [place + 1 for place, part in enumerate(parts) if _is_whole(part)]
-    if len(parts) in (3, 4) and len(whole) == 1 and whole[0] > 1:
-        return f" (the relevance seems to be in column {whole[0]})"
+    if len(parts) in (3, 4) and not re.match(r"[0-9.]+$", parts[-1]):
+        # the 0 of TREC's second column is no relevance
+        whole = [n + 1 for n, part in enumerate(parts) if _is_whole(part) and (n, part) != (1, "0")]
+        if len(whole) == 1 and whole[0] > 1:
+            return f" (the relevance seems to be in column {whole[0]})"
     return ""
 
 

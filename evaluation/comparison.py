@@ -91,7 +91,9 @@ def compare_runs(
     judged = list(dict.fromkeys(j.query_id for j in judgments))
     common = [query_id for query_id in judged if all(query_id in run for run in runs.values())]
     warnings = _differing_queries(judged, common, runs, strict)
-    chosen = [j for j in judgments if j.query_id in set(common)]
+    compared = set(common)
+    chosen = [j for j in judgments if j.query_id in compared]
+    warnings += _without_judged_documents(chosen, runs)
     values = {
         system: _values(chosen, {q: run[q] for q in common}, common, measures)
         for system, run in runs.items()
@@ -132,6 +134,18 @@ def _differing_queries(
             "--strict out to compare those they have in common"
         )
     return [f"compared on the {len(common)} of {len(judged)} judged queries in common: {said}"]
+
+
+def _without_judged_documents(judgments: Sequence[Qrel], runs: Mapping[str, Run]) -> list[str]:
+    """Warns of runs whose documents nobody judged: most likely their ids are of another kind."""
+    judged: dict[str, set[str]] = {}
+    for judgment in judgments:
+        judged.setdefault(judgment.query_id, set()).add(judgment.doc_id)
+    return [
+        f"none of the documents of {system} is judged; check that it uses the same document ids"
+        for system, run in runs.items()
+        if not any(found.intersection(run[query_id]) for query_id, found in judged.items())
+    ]
 
 
 def _values(

@@ -85,7 +85,7 @@ def load_judged(
         raise InputError(
             f"none of the {len(judged)} judged queries is among the {len(queries)} queries; "
             + (
-                "the first two columns of the judgments seem to be swapped"
+                "query and document of the judgments seem to be swapped"
                 if swapped
                 else "check that both use the same query ids"
             )

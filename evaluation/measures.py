@@ -82,11 +82,18 @@ class Measured:
 
 def measure_run(judgments: Sequence[Qrel], run: Run, measures: Sequence[Measure]) -> Measured:
     """Measures a run against judgments."""
-    found = ir_measures.calc(list(measures), list(judgments), scored_run(run))
+    # some providers (gdeval for ERR) take whole numbers alone as query ids
+    numbers = {q: str(n) for n, q in enumerate(dict.fromkeys(j.query_id for j in judgments))}
+    names = {number: query_id for query_id, number in numbers.items()}
+    found = ir_measures.calc(
+        list(measures),
+        [j._replace(query_id=numbers[j.query_id]) for j in judgments],
+        scored_run({numbers[q]: doc_ids for q, doc_ids in run.items() if q in numbers}),
+    )
     means = cast(dict[Measure, float], found.aggregated)
     per_query: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
     for metric in found.per_query:
-        per_query[str(metric.measure)][metric.query_id] = float(metric.value)
+        per_query[str(metric.measure)][names[metric.query_id]] = float(metric.value)
     return Measured({str(m): float(means[m]) for m in measures}, per_query)
 
 

@@ -3,7 +3,9 @@
 Shapes: Q queries.
 """
 
+import html
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -53,13 +55,15 @@ def _svg(figure: Any, label: str) -> str:
     """Returns a figure as an SVG element with a label for people who hear it."""
     plot = _pyplot()
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-    )
+    with warnings.catch_warnings():  # the page's own font has the letters that this one lacks
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(
+            buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+        )
     plot.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
 
 
 def means_plot(means: Mapping[str, Interval], measure: str) -> str:
@@ -77,7 +81,7 @@ def means_plot(means: Mapping[str, Interval], measure: str) -> str:
             ha="center",
             fontsize=8,
         )
-    axes.set_yticks([-place for place in range(len(means))], list(means))
+    axes.set_yticks([-place for place in range(len(means))], list(means), parse_math=False)
     axes.set_xlabel(f"{measure}, mean and 95% interval")
     axes.margins(y=0.4)
     return _svg(figure, f"{measure} of each system")
@@ -93,7 +97,14 @@ def pareto_plot(points: Mapping[str, tuple[float, float]], measure: str) -> str:
     figure, axes = _pyplot().subplots(figsize=(6.5, 3.6))
     for place, (system, (ms, value)) in enumerate(points.items()):
         axes.plot(ms, value, "o", color=_COLOURS[place % len(_COLOURS)])
-        axes.annotate(system, (ms, value), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            system,
+            (ms, value),
+            xytext=(6, 6),
+            textcoords="offset points",
+            fontsize=8,
+            parse_math=False,
+        )
     front = pareto_front(points)
     axes.step(
         [points[s][0] for s in front],
@@ -161,7 +172,7 @@ def slices_plot(figures: Sequence[SliceFigure], title: str) -> str:
         axes.plot([interval.low, interval.high], [-place, -place], color=colour, linewidth=2)
         axes.plot(interval.mean, -place, "o", color=colour)
     names = [f"{of.slice}: {of.group} ({of.num_queries})" for of in figures]
-    axes.set_yticks([-place for place in range(len(figures))], names)
+    axes.set_yticks([-place for place in range(len(figures))], names, parse_math=False)
     axes.axvline(0, color=_INK, linewidth=0.8)
     axes.set_xlabel("mean difference, 95% interval")
     return _svg(figure, title)

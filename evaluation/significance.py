@@ -78,7 +78,7 @@ def paired_test(differences_Q: NDArray[np.float64], seed: int = 0) -> PairedTest
         bootstrap_interval(differences_Q, seed),
         randomisation_p(differences_Q, seed),
         p_t,
-        0.0 if constant and mean == 0 else float(mean / deviation) if not constant else np.inf,
+        float(mean / deviation) if not constant else float(np.sign(mean)) * np.inf if mean else 0.0,
         float(sum(quantiles) * error),
         int((differences_Q > 0).sum()),
         int((differences_Q == 0).sum()),

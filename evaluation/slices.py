@@ -1,5 +1,6 @@
 """Slices: groups of queries that may behave differently, such as short and long ones."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,5 +99,5 @@ def slice_figures(
 
 def _natural(name: str) -> tuple[int, str]:
     """Orders names that start with a number by it."""
-    digits = name.split("-")[0].split()[0] if name else ""
-    return (int(digits) if digits.isdigit() else 1 << 30, name)
+    digits = re.match(r"[0-9]{1,9}", name)
+    return (int(digits.group()) if digits else 1 << 30, name)

@@ -54,6 +54,13 @@ def evaluate(
         str | None, typer.Option(help="Of lexical,dense,fused,ranked; all by default.")
     ] = None,
     measures: Annotated[str, typer.Option(help="ir_measures' names.")] = DEFAULT_MEASURES,
+    judgments: Annotated[
+        str | None,
+        typer.Option(metavar="F", help="Judgments in place of a split: a file, or irds:ID."),
+    ] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="The values of each query too.")
+    ] = False,
     run_out: Annotated[
         Path | None, typer.Option(metavar="F", help="Write the last stage as a TREC run.")
     ] = None,
@@ -62,16 +69,21 @@ def evaluate(
     """Measure each stage against the judgments."""
     names = stages.replace(",", " ").split() if stages else None
     with open_collection(folder) as collection, shown_progress() as progress:
-        evaluation = collection.evaluate(split, stages=names, measures=measures, progress=progress)
+        evaluation = collection.evaluate(
+            split, stages=names, measures=measures, judgments=judgments, progress=progress
+        )
     for warning in evaluation.warnings:
         warn(warning)
     if run_out is not None:
         stage, run = list(evaluation.runs.items())[-1]
         write_trec_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
     if json:
-        print_json(evaluation.to_json())
-    else:
-        print_evaluation(evaluation)
+        more = {"per_query": evaluation.per_query} if per_query else {}
+        print_json({**evaluation.to_json(), **more})
+        return
+    print_evaluation(evaluation)
+    if per_query:
+        _print_per_query(evaluation)
 
 
 @train_app.command("ranker")
@@ -111,11 +123,25 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_column("stage")
     for name in names:
         table.add_column(name, justify="right")
+    table.add_column("unjudged@10", justify="right")
     table.add_column("ms a query", justify="right")
     for stage, values in evaluation.measures.items():
         ms = 1000 * evaluation.seconds[stage] / evaluation.num_queries
-        table.add_row(stage, *(f"{values[name]:.4f}" for name in names), f"{ms:.2f}")
+        table.add_row(
+            stage,
+            *(f"{values[name]:.4f}" for name in names),
+            f"{evaluation.unjudged[stage]:.0%}",
+            f"{ms:.2f}",
+        )
     out.print(table)
+
+
+def _print_per_query(evaluation: Evaluation) -> None:
+    """Prints lines of query, stage and the values of the measures, with tabs between them."""
+    for stage, by_measure in evaluation.per_query.items():
+        for query_id in next(iter(by_measure.values())):
+            values = "\t".join(f"{of[query_id]:.4f}" for of in by_measure.values())
+            say(f"{query_id}\t{stage}\t{values}")
 
 
 def _print_result(result: SearchResult) -> None:

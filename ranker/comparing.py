@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from rankwell.data.config import load_config
+from rankwell.data.errors import InputError, nearest
 from rankwell.data.terminal import out, print_json, say, shown_progress, warn
 from rankwell.evaluation.comparison import Comparison, compare_runs, moved_documents
 from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
@@ -194,7 +195,8 @@ def _slices(judged: Judged, collection: Collection, field: str | None) -> dict[s
     frequency = {}
     for query_id, query in analysed.items():
         ids = np.array([vocabulary.term_id(term) for term in query.terms], np.int64)
-        frequency[query_id] = float(np.log1p(statistics.document_frequencies(ids)).mean() or 0.0)
+        if len(ids):
+            frequency[query_id] = float(np.log1p(statistics.document_frequencies(ids)).mean())
     slices = {
         "length": length_groups({q: len(query.surfaces) for q, query in analysed.items()}),
         "terms": third_groups(frequency, ("rare", "middling", "frequent")),
@@ -208,13 +210,16 @@ def _slices(judged: Judged, collection: Collection, field: str | None) -> dict[s
 
 def _field_values(judged: Judged, collection: Collection, field: str) -> dict[str, list[str]]:
     """Returns the values of a field in the relevant documents of each query."""
+    if field not in collection.documents.field_types:
+        hint = nearest(field, collection.documents.field_types)
+        raise InputError(f"--slice names the field '{field}', which does not exist; {hint}")
     column = collection.documents.field(field)
     relevant = [j for j in judged.judgments if j.relevance > 0]
     rows = collection.documents.rows_of([j.doc_id for j in relevant])
     values: dict[str, list[str]] = {}
     for judgment, row in zip(relevant, rows.tolist(), strict=True):
         value = column[row].as_py() if row >= 0 else None
-        if value is not None:
+        if value not in (None, "", []):
             values.setdefault(judgment.query_id, []).append(str(value))
     return values
 

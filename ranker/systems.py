@@ -1,7 +1,8 @@
 """The systems of a comparison: versions, stages, configurations, and the runs of anybody else."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rankwell.data.config import Config, config_from_mapping, read_config
@@ -11,9 +12,6 @@ from rankwell.data.versions import VersionStore
 from rankwell.evaluation.runs import Run, read_run
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.judging import COST, StageRuns, check_stages
-
-# What a version's index is made of; another value needs another index.
-_INDEXED = ("analysis", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +50,14 @@ def gather_systems(
     Raises:
         InputError: a name stands for nothing, stands twice, or a run cannot be read.
     """
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise InputError(f"'{repeated.pop()}' is named twice; a comparison needs different systems")
     gathering = _Gathering(folder, queries, progress)
     systems = [gathering.system(name) for name in names or gathering.live_stages()]
     shown = [system.name for system in systems]
-    for name in shown:
-        if shown.count(name) > 1:
-            raise InputError(f"'{name}' is named twice; a comparison needs different names")
+    if len(set(shown)) < len(shown):  # files of the same name in different folders
+        systems = [replace(s, name=name) for s, name in zip(systems, names, strict=True)]
     return systems
 
 
@@ -121,11 +121,21 @@ class _Gathering:
 def _search_config(path: Path, live: Config) -> Config:
     """Reads a configuration that differs from a version's in settings of search alone."""
     config = read_config(path, live)
-    for section in _INDEXED:
-        if getattr(config, section) != getattr(live, section):
+    searched = replace(
+        live,
+        lexical=config.lexical,
+        fusion=config.fusion,
+        dense=replace(live.dense, depth=config.dense.depth),
+        # these say what to evaluate, not how to search
+        collection=config.collection,
+        queries=config.queries,
+        judgments=config.judgments,
+    )
+    for section in dataclasses.fields(config):
+        if getattr(config, section.name) != getattr(searched, section.name):
             raise InputError(
-                f"{path} has another [{section}] than the live version, which needs an index of "
-                "its own; only settings of search can be compared by a configuration"
+                f"{path} has another [{section.name}] than the live version, which needs an index "
+                "or a ranker of its own; only settings of search can be compared so"
             )
     return config
 

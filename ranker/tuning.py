@@ -8,6 +8,8 @@ one more search, over all training queries. Test judgments are never read.
 Shapes: Q queries, K candidates.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +98,9 @@ def tune(
     log = collection.folder / STUDIES
     log.parent.mkdir(exist_ok=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
-    name = f"{collection.version.name}-{judged.name}-{len(queries)}-{folds}-{seed}"
+    asked = [judged.texts, judged.relevances, live, folds, seed]
+    name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+    name = f"{collection.version.name}-{name}"
     done = 0
 
     def search(part: str, chosen_Q: NDArray[np.bool_]) -> Any:
@@ -115,13 +119,14 @@ def tune(
             storage=storage,
             study_name=f"{name}-{part}",
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=seed),
             load_if_exists=True,
         )
+        complete = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+        # a search that goes on must not draw what it drew before
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         if not study.trials:
             study.enqueue_trial(live)
-        left = trials - sum(t.state.is_finished() for t in study.trials)
-        study.optimize(objective, n_trials=max(left, 0))
+        study.optimize(objective, n_trials=max(trials - complete, 0))
         return study
 
     total = (folds + 1) * trials
@@ -163,7 +168,7 @@ def _optuna() -> ModuleType:
         import optuna
     except ImportError:
         raise MissingPackage("optuna", "tune") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     module: ModuleType = optuna
     return module
 

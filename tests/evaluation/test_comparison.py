@@ -91,7 +91,7 @@ def test_a_query_that_found_nothing_counts_zero_and_stays() -> None:
 
 def test_runs_without_a_judged_query_in_common_are_refused() -> None:
     other = {f"x{i}": ["good"] for i in range(6)}
-    with pytest.raises(InputError, match="no judged query in common.*b lacks 6.*same query ids"):
+    with pytest.raises(InputError, match=r"no judged query in common.*b lacks 6.*same query ids"):
         compare_runs(JUDGMENTS, {"a": RUNS["a"], "b": other}, [RR])
 
 

@@ -80,11 +80,11 @@ def test_tags_that_are_neither_text_nor_a_list_are_one_sentence(folder: Path) ->
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("1\tq1\td1", "the relevance seems to be in column 1"),
+        ("1\tq1\td1", "expected query-id, corpus-id, score"),
         ("q1\t1\td1", "the relevance seems to be in column 2"),
         ("q1 Q0 1 d1", "the relevance seems to be in column 3"),
         ("q1 0 1 d1", "the relevance seems to be in column 3"),
-        ("1 q1 0 d1", "the relevance seems to be in column 1"),
+        ("1 q1 0 d1", "expected .* query, 0, document, relevance"),
         ("q1 d1 0 1", "the second and third columns are swapped"),
         ("q1 d1 Q0 1", "the second and third columns are swapped"),
         ("q1 Q0 d1 1 2.5 other", "a run, not judgments"),
@@ -105,7 +105,7 @@ def test_a_relevance_that_is_not_whole_is_not_taken_for_a_wrong_order(folder: Pa
 
 
 def test_queries_and_documents_swapped_are_recognised(folder: Path) -> None:
-    with pytest.raises(InputError, match="the first two columns .* seem to be swapped"):
+    with pytest.raises(InputError, match=r"the first two columns .* seem to be swapped"):
         load_text(folder, "d1\tq1\t1\nd2\tq3\t1\n")
 
 
@@ -116,13 +116,13 @@ def test_trecs_queries_and_documents_swapped_are_named_by_their_columns(folder: 
 
 
 def test_queries_in_trecs_second_column_are_recognised(folder: Path) -> None:
-    with pytest.raises(InputError, match="first and second columns|first two columns"):
+    with pytest.raises(InputError, match=r"first and second columns|first two columns"):
         load_text(folder, "0 q1 d1 1\n0 q3 d2 1\n")
 
 
 def test_judgments_of_other_queries_say_so(folder: Path) -> None:
     with pytest.raises(
-        InputError, match="none of the 2 judged queries is among the 3 queries; check .* same"
+        InputError, match=r"none of the 2 judged queries is among the 3 queries; check .* same"
     ):
         load_text(folder, "x 0 d1 1\ny 0 d1 1\n")
 
@@ -191,9 +191,7 @@ def fake_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fake_datasets")
 def test_a_dataset_of_ir_datasets_brings_queries_and_judgments(folder: Path) -> None:
     found = load(folder, "irds:vaswani")
-    assert found == Judged(
-        "irds:vaswani", (Qrel("7", "d1", 2),), found.queries, 1
-    )
+    assert found == Judged("irds:vaswani", (Qrel("7", "d1", 2),), found.queries, 1)
     assert found.texts == {"7": "swept wings"}
 
 

@@ -65,7 +65,7 @@ def test_a_plot_has_the_same_bytes_twice(plot: Callable[[str], str]) -> None:
 )
 def test_any_text_can_stand_in_a_plot(plot: Callable[[str], str], name: str) -> None:
     svg = plot(name)
-    said = texts(svg) + [ElementTree.fromstring(svg).get("aria-label") or ""]
+    said = [*texts(svg), ElementTree.fromstring(svg).get("aria-label") or ""]
     drawn = {PLOTS["slices"]: 2, PLOTS["search"]: 2}.get(plot, 1)  # these write it and label it
     assert sum(name in text for text in said) == drawn
 
