@@ -51,12 +51,17 @@ class DocumentWriter:
         self._spool = pa.ipc.new_file(str(self._spool_path), _SPOOL_SCHEMA)
         self._pending: list[tuple[str, str, str, bytes, bytes]] = []
         self._pending_bytes = 0
+        # fields of several types, which are kept as text
+        self.mixed: set[str] = set()
         self._types: dict[str, pa.DataType] = {}
 
     def add(self, document: Document) -> bytes:
         """Appends a document and returns its content hash."""
         for name, value in document.fields.items():
-            self._types[name] = _common_type(self._types.get(name), _type_of(value))
+            known, new = self._types.get(name), _type_of(value)
+            self._types[name] = _common_type(known, new)
+            if known not in (None, new) and pa.types.is_string(self._types[name]):
+                self.mixed.add(name)
         digest = content_hash(document)
         self._pending.append(
             (document.doc_id, document.title, document.text, digest, orjson.dumps(document.fields))
@@ -65,6 +70,11 @@ class DocumentWriter:
         if len(self._pending) >= BATCH_DOCS or self._pending_bytes >= BATCH_BYTES:
             self._flush()
         return digest
+
+    @property
+    def field_names(self) -> list[str]:
+        """The names of the metadata fields so far."""
+        return sorted(self._types)
 
     def finish(self) -> "DocumentStore":
         """Gives every field its type, writes the file and opens it."""

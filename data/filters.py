@@ -176,6 +176,8 @@ def _checked(name: str, value: Any, kind: pa.DataType) -> Any:
         raise FilterError(f"the filter's value for '{name}' is half a character, not text")
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise FilterError(f"the filter's value for '{name}' is larger than any number kept here")
+    if isinstance(value, list):
+        raise FilterError(f"several values of '{name}' are written {{\"any\": [...]}}")
     if not fits:
         raise FilterError(
             f"the field '{name}' holds values of type {kind}, the filter has {value!r}"

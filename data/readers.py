@@ -88,7 +88,10 @@ def read_documents(
     Raises:
         InputError: the file does not exist or cannot be decompressed or opened as its format.
     """
-    for line, record in _records(path):
+    text_columns = frozenset(
+        (*ID_FIELDS, config.id_field, *config.title_fields, *config.text_fields)
+    )
+    for line, record in _records(path, text_columns):
         if isinstance(record, str):
             yield line, Rejected(str(path), line, record)
             continue
@@ -135,7 +138,7 @@ def _query(line: str) -> Query:
         metadata = record.get("metadata")
         tags = metadata.get("tags") if isinstance(metadata, dict) else None
         tags = [tags] if isinstance(tags, str) else tags or []
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        if not isinstance(tags, list) or not all(isinstance(tag, str | int) for tag in tags):
             raise ValueError(f"the tags are {tags!r}, expected strings")
         return Query(query_id, text, tuple(str(tag) for tag in tags))
     query_id, tab, text = line.rstrip("\r\n").partition("\t")
@@ -164,9 +167,10 @@ def read_judgments(path: Path) -> list[Qrel]:
                 )
             swapped = [n for n in (0, 2) if len(parts) == 4 and parts[n] in ("0", "Q0")]
             if swapped and parts[1] not in ("0", "Q0"):
+                columns = "first two" if swapped[0] == 0 else "second and third"
                 raise InputError(
-                    f"{path}, line {number}: the 0 stands in column {swapped[0] + 1}, expected it "
-                    "in column 2; TREC's columns are query, 0, document, relevance"
+                    f"{path}, line {number}: the {columns} columns are swapped; TREC's are query, "
+                    "0, document, relevance"
                 )
             if abs(int(parts[-1])) > MAX_RELEVANCE:
                 raise InputError(
@@ -253,12 +257,17 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _records(
+    path: Path, text_columns: frozenset[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Yields (line number, record), with the reason as text where a line is no record."""
-    readers = {".csv": _csv_records, ".tsv": _csv_records, ".parquet": _parquet_records}
-    reader = readers.get(_format(path) or "", _json_records)
     with _readable(path):
-        yield from reader(path)
+        if _format(path) in (".csv", ".tsv"):
+            yield from _csv_records(path, text_columns)
+        elif _format(path) == ".parquet":
+            yield from _parquet_records(path)
+        else:
+            yield from _json_records(path)
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -283,7 +292,9 @@ def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
     return f"not JSON: {error.msg.split(': line')[0]} at column {error.colno}"
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _csv_records(
+    path: Path, text_columns: frozenset[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     delimiter = "\t" if _format(path) == ".tsv" else ","
     # surrogateescape keeps a bad byte inside its record: one record is rejected, not the file
     with io.TextIOWrapper(
@@ -306,7 +317,24 @@ def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             elif any("\udc80" <= c <= "\udcff" for cell in row for c in cell if c > "\ud7ff"):
                 yield rows.line_num, "not UTF-8"
             else:
-                yield rows.line_num, {k: v for k, v in zip(header, row, strict=True) if v != ""}
+                yield rows.line_num, dict(_typed_cells(header, row, text_columns))
+
+
+def _typed_cells(
+    header: list[str], row: list[str], text_columns: frozenset[str]
+) -> Iterator[tuple[str, Any]]:
+    """Yields the cells that are not empty, as numbers or truth values where they are written so."""
+    for name, cell in zip(header, row, strict=True):
+        if cell == "":
+            continue
+        if name in text_columns:
+            yield name, cell
+        elif re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", cell):  # not 007, which is no number
+            yield name, int(cell)
+        elif re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", cell):
+            yield name, float(cell)
+        else:
+            yield name, {"true": True, "false": False}.get(cell.lower(), cell)
 
 
 def _csv_rows(path: Path, rows: Any) -> Iterator[list[str]]:
@@ -362,7 +390,8 @@ def _identifier(record: Mapping[str, Any], id_field: str) -> tuple[str, str]:
             if type(value) is int:
                 return key, str(value)
             raise ValueError(f"the id in '{key}' is {value!r}, expected a string that is not empty")
-    raise ValueError(f"no id; expected a key '{id_field or ID_FIELDS[0]}'")
+    expected = f"'{id_field}'" if id_field else "one of " + ", ".join(ID_FIELDS)
+    raise ValueError(f"no id; expected {expected}, found the keys {', '.join(record) or 'none'}")
 
 
 def _joined(record: Mapping[str, Any], keys: Sequence[str], glue: str) -> str:

@@ -80,15 +80,15 @@ def load_judged(
     by_id = {query.query_id: query for query in queries if query.text.strip()}
     judged = list(dict.fromkeys(j.query_id for j in found))
     asked = {query_id: by_id[query_id] for query_id in judged if query_id in by_id}
-    if not asked:
-        swapped = any(j.doc_id in by_id for j in found)
+    if 2 * len(asked) < len(judged) and all(j.doc_id in by_id for j in found):
         raise InputError(
-            f"none of the {len(judged)} judged queries is among the {len(queries)} queries; "
-            + (
-                "query and document of the judgments seem to be swapped"
-                if swapped
-                else "check that both use the same query ids"
-            )
+            f"{len(judged) - len(asked)} of the {len(judged)} judged queries are not among the "
+            "queries; the query and document columns of the judgments seem to be swapped"
+        )
+    if not asked:
+        raise InputError(
+            f"none of the {len(judged)} judged queries is among the {len(queries)} queries; check "
+            "that both use the same query ids"
         )
     return Judged(judgments or split, tuple(found), asked, len(judged))
 

@@ -32,6 +32,8 @@ def parse_measures(names: str) -> list[Measure]:
         try:
             measure = ir_measures.parse_measure(name)
             measure.validate_params()
+            if not _computable(measure):  # some measures must be told what counts as relevant
+                measure = measure(rel=1)
         except (NameError, ValueError, SyntaxError, TypeError, KeyError, AssertionError):
             measure = None
         if measure is None or not _computable(measure):

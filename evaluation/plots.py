@@ -82,7 +82,7 @@ def means_plot(means: Mapping[str, Interval], measure: str) -> str:
             fontsize=8,
         )
     axes.set_yticks([-place for place in range(len(means))], list(means), parse_math=False)
-    axes.set_xlabel(f"{measure}, mean and 95% interval")
+    axes.set_xlabel(f"{measure}, mean and 95% interval", parse_math=False)
     axes.margins(y=0.4)
     return _svg(figure, f"{measure} of each system")
 
@@ -115,7 +115,7 @@ def pareto_plot(points: Mapping[str, tuple[float, float]], measure: str) -> str:
         linestyle="--",
     )
     axes.set_xlabel("milliseconds a query")
-    axes.set_ylabel(measure)
+    axes.set_ylabel(measure, parse_math=False)
     axes.margins(x=0.2, y=0.2)
     axes.set_xlim(left=0)
     return _svg(figure, f"{measure} against latency")
@@ -158,7 +158,7 @@ def search_plot(trials: Sequence[float], measure: str) -> str:
     best = np.maximum.accumulate(np.asarray(trials))
     axes.step(numbers, best, where="post", color=_COLOURS[1], label="best so far")
     axes.set_xlabel("trial")
-    axes.set_ylabel(measure)
+    axes.set_ylabel(measure, parse_math=False)
     axes.legend(frameon=False)
     return _svg(figure, f"{measure} of each trial")
 

@@ -194,6 +194,7 @@ class _Job:
         self._live = live
         self._progress = progress
         self._seconds: dict[str, float] = {}
+        self._warnings: list[str] = []
         self._started = time.perf_counter()
 
     def run(self, full: bool) -> IndexReport:
@@ -240,7 +241,7 @@ class _Job:
         """Reads all sources into the draft's documents and forward index."""
         rejected: list[Rejected] = []
         seen: dict[str, bytes] = {}
-        read = empty = 0
+        read = empty = without_text = 0
         for path, line, record in self._records():
             read += 1
             if read % _REPORT_EVERY == 0:
@@ -252,9 +253,11 @@ class _Job:
             else:
                 seen[record.doc_id] = documents.writer.add(record)
                 empty += not documents.forward.add(record.title, record.text)
+                without_text += not record.text
         self._progress("reading documents", read, read)
         self._tick("reading")
         self._check_rejected(rejected)
+        self._check_texts(len(seen), without_text, empty, documents.writer)
         return Counts(
             read=read,
             rejected=len(rejected),
@@ -303,6 +306,25 @@ class _Job:
                 f"in {path}; mend them or raise max_rejected in [documents]"
             )
 
+    def _check_texts(
+        self, num_docs: int, without_text: int, empty: int, writer: DocumentWriter
+    ) -> None:
+        """Notices texts that stand under another name than the configured one.
+
+        Raises:
+            InputError: no document has a word to search for.
+        """
+        names = " or ".join(repr(name) for name in self._config.documents.text_fields)
+        found = ", ".join(writer.field_names) or "none"
+        hint = f"[documents] text_fields expects the text in {names}, other keys found: {found}"
+        if num_docs and empty == num_docs:
+            raise InputError(f"no document has a word; nothing was published; {hint}")
+        if num_docs and without_text == num_docs:
+            self._warnings.append(f"no document has a text, only titles; {hint}")
+        if writer.mixed:
+            mixed = ", ".join(sorted(writer.mixed))
+            self._warnings.append(f"these fields hold several types, and are kept as text: {mixed}")
+
     def _nothing_changed(self, counts: Counts) -> bool:
         assert self._live is not None
         live, now = config_from_mapping(self._live.manifest.config), self._config
@@ -340,6 +362,8 @@ class _Job:
                 labels.append(WITHOUT_RANKER)
         elif self._live and WITHOUT_RANKER in self._live.manifest.labels:
             labels.append(WITHOUT_RANKER)
+        if WITHOUT_RANKER in labels:
+            self._warnings.append(f"the version is {WITHOUT_RANKER}")
         return self._draft.publish(
             config=self._config.to_mapping(),
             counts=asdict(counts),
@@ -353,7 +377,7 @@ class _Job:
         self._started = now
 
     def _report(self, version: str, published: bool, counts: Counts) -> IndexReport:
-        warnings = []
+        warnings = self._warnings
         if counts.empty:
             warnings.append(
                 f"{counts.empty} documents have no words; they are kept, and no query finds them"

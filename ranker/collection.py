@@ -272,6 +272,11 @@ class Collection:
         parsed = parse_measures(measures)
         check_stages(stages or (), self.stage_names, self.version.name)
         judged = load_judged(load_config(self.folder), self.folder, split, judgments)
+        if (self.documents.rows_of([j.doc_id for j in judged.judgments]) < 0).all():
+            raise InputError(
+                f"none of the {len(judged.judgments)} judged documents is in the collection; check "
+                "that judgments and documents use the same ids"
+            )
         return evaluate_stages(
             self.stage_runs(judged.texts, progress),
             judged,
@@ -343,6 +348,8 @@ class Collection:
         elif not analysed.surfaces:
             degraded = ("the query has no words",)
         mask_N = matching_rows(filter_, self.documents) if filter_ else None
+        if mask_N is not None and not mask_N.any():
+            degraded = (*degraded, "no document passes the filter")
         terms = resolve(analysed, self.pool.forward)
         vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
         return Request(analysed, terms, vector_D, mask_N), degraded

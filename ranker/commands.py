@@ -40,6 +40,7 @@ def search(
 ) -> None:
     """Show the best documents for a query, with the time of each stage."""
     with open_collection(folder) as collection:
+        collection.warm()  # loads what the first search of a process would wait for
         result = collection.search(query, k, filter=parsed_filter(filter_), explain=explain)
     if json:
         print_json(result.to_json())
@@ -69,6 +70,7 @@ def evaluate(
     """Measure each stage against the judgments."""
     names = stages.replace(",", " ").split() if stages else None
     with open_collection(folder) as collection, shown_progress() as progress:
+        collection.warm()
         evaluation = collection.evaluate(
             split, stages=names, measures=measures, judgments=judgments, progress=progress
         )
@@ -156,7 +158,7 @@ def _print_result(result: SearchResult) -> None:
         say("no document matches")
     for explanation in result.explanations:
         out.print(f"\n[bold]{escape(explanation.doc_id)}[/]")
-        for name, value in (*explanation.scores.items(), *explanation.features.items()):
+        for name, value in {**explanation.features, **explanation.scores}.items():
             out.print(f"   {name:<28}{value:>10.4f}")
     times = ", ".join(f"{stage.name} {stage.ms:.1f}" for stage in result.stages)
     err.print(f"{result.took_ms:.1f} ms ({times})", style="dim")

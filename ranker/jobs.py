@@ -123,7 +123,8 @@ def _judged_queries(
     train = load_judgments(config.judgments, "train", folder)
     if not train:
         raise InputError(
-            "there are no training judgments; name their file in [judgments] train or mixed"
+            "there are no training judgments; name their file in [judgments] train, or one with "
+            "more queries in mixed"
         )
     dev = load_judgments(config.judgments, "dev", folder)
     unknown = sum(

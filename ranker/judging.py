@@ -14,6 +14,8 @@ from rankwell.evaluation.measures import measure_run
 from rankwell.evaluation.runs import Run
 from rankwell.ranker.pipeline import Ranking
 
+FEW_QUERIES = 20
+
 # The stages whose time a stage's own order costs, itself included.
 COST = {
     "lexical": ("lexical",),
@@ -160,6 +162,8 @@ def _warnings(
     stages: Sequence[str],
 ) -> tuple[str, ...]:
     warnings = []
+    if judged.num_queries < FEW_QUERIES:
+        warnings.append(f"{judged.num_queries} queries are too few to tell systems apart")
     without_text = judged.num_queries - len(judged.queries)
     if without_text:
         warnings.append(

@@ -1,5 +1,7 @@
 """`rankwell demo`: the main job on the sample collection, end to end."""
 
+import shutil
+import sys
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +35,7 @@ def demo(
     with shown_progress() as progress:
         index_collection(folder, progress=progress)
         trained = train_ranker(folder, progress)
+    command = "rankwell" if shutil.which("rankwell") else sys.argv[0]
     out.print(f"\n[bold]{QUERY}[/]")
     with open_collection(folder) as collection:
         for hit in collection.search(QUERY, 3).hits:
@@ -43,7 +46,7 @@ def demo(
         f"lexical: BM25; dense: vectors trained on these documents; fused: both; ranked: the deep "
         f"ranker, trained on {trained.num_queries} queries that are not in this table\n"
         f"done in {time.perf_counter() - started:.0f} s. Where to look next:\n"
-        f"  rankwell search {folder} '{QUERY}' --explain\n"
-        f"  rankwell serve {folder}\n"
-        f"  rankwell new my-collection --documents my-documents.jsonl"
+        f"  {command} search {folder} '{QUERY}' --explain\n"
+        f"  {command} serve {folder}\n"
+        f"  {command} new my-collection --documents my-documents.jsonl"
     )

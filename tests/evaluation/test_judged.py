@@ -105,7 +105,7 @@ def test_a_relevance_that_is_not_whole_is_not_taken_for_a_wrong_order(folder: Pa
 
 
 def test_queries_and_documents_swapped_are_recognised(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"the first two columns .* seem to be swapped"):
+    with pytest.raises(InputError, match=r"query and document columns .* seem to be swapped"):
         load_text(folder, "d1\tq1\t1\nd2\tq3\t1\n")
 
 
@@ -116,7 +116,7 @@ def test_trecs_queries_and_documents_swapped_are_named_by_their_columns(folder: 
 
 
 def test_queries_in_trecs_second_column_are_recognised(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"first and second columns|first two columns"):
+    with pytest.raises(InputError, match=r"the first two columns are swapped"):
         load_text(folder, "0 q1 d1 1\n0 q3 d2 1\n")
 
 

@@ -280,7 +280,10 @@ def test_a_run_that_cannot_be_used_is_refused(
     [
         ("q2\t4\td12\n", "the relevance seems to be in column 2"),
         ("q2 d12 0 1\n", "the second and third columns are swapped"),
-        ("d12\t2\t1\nd15\t2\t1\n", "the first two columns of the judgments seem to be swapped"),
+        (
+            "d12\t2\t1\nd15\t2\t1\n",
+            "query and document columns of the judgments seem to be swapped",
+        ),
         ("x\td12\t1\n", "check that both use the same query ids"),
     ],
 )
