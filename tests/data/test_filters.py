@@ -190,7 +190,7 @@ def test_a_filter_on_lists_counts_rows_across_batches(tmp_path: Path) -> None:
         ({"open": 1}, "'open' holds values of type bool, the filter has 1"),
         ({"open": {"gt": False}}, "'open' has no order, so 'gt' does not apply"),
         ({"tags": {"lt": "b"}}, "'tags' has no order, so 'lt' does not apply"),
-        ({"tags": ["b"]}, r"the filter has \['b'\]"),
+        ({"tags": ["b"]}, r"several values of 'tags' are written"),
     ],
     ids=str,
 )

@@ -49,7 +49,6 @@ JSONL = b'{"_id": "d1", "title": "T", "text": "one", "year": 1958}\n{"_id": "d2"
 CSV = b"_id,title,text,year\nd1,T,one,1958\nd2,,two,\n"
 
 NUMBERED = [Document("d1", "one", "T", {"year": 1958}), Document("d2", "two")]
-TEXTUAL = [Document("d1", "one", "T", {"year": "1958"}), Document("d2", "two")]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +68,12 @@ TEXTUAL = [Document("d1", "one", "T", {"year": "1958"}), Document("d2", "two")]
         ("bom.jsonl", b"\xef\xbb\xbf" + JSONL, NUMBERED),
         ("crlf.jsonl", JSONL.replace(b"\n", b"\r\n\r\n"), NUMBERED),
         ("no newline at the end.jsonl", JSONL[:-1], NUMBERED),
-        ("a.csv", CSV, TEXTUAL),
-        ("a.csv.gz", gzip.compress(CSV), TEXTUAL),
-        ("a.csv.zst", zstandard.compress(CSV), TEXTUAL),
-        ("a.tsv", CSV.replace(b",", b"\t"), TEXTUAL),
-        ("bom.csv", b"\xef\xbb\xbf" + CSV, TEXTUAL),
-        ("crlf.csv", CSV.replace(b"\n", b"\r\n\r\n"), TEXTUAL),
+        ("a.csv", CSV, NUMBERED),
+        ("a.csv.gz", gzip.compress(CSV), NUMBERED),
+        ("a.csv.zst", zstandard.compress(CSV), NUMBERED),
+        ("a.tsv", CSV.replace(b",", b"\t"), NUMBERED),
+        ("bom.csv", b"\xef\xbb\xbf" + CSV, NUMBERED),
+        ("crlf.csv", CSV.replace(b"\n", b"\r\n\r\n"), NUMBERED),
         ("quoted.csv", b'_id,text\nd1,"a, ""b""\nc"\n', [Document("d1", 'a, "b"\nc')]),
         ("empty.jsonl", b"", []),
         ("empty.csv", b"", []),
@@ -170,7 +169,7 @@ def test_a_record_becomes_a_document_as_configured(
         ("a.jsonl", b'{"_id": "x", "text": "\\ud800"}', "not JSON"),
         ("a.jsonl", b'{"_id": "caf\xe9"}', "not UTF-8: byte 0xe9 at column 13"),
         ("a.jsonl", b"[1, 2]", "not a JSON object"),
-        ("a.jsonl", b'{"text": "x"}', "no id; expected a key '_id'"),
+        ("a.jsonl", b'{"text": "x"}', "no id; expected one of _id, id, doc_id"),
         ("a.jsonl", b'{"_id": " "}', "the id in '_id' is ' '"),
         ("a.jsonl", b'{"_id": 1.5}', "the id in '_id' is 1.5"),
         ("a.jsonl", b'{"_id": true}', "the id in '_id' is True"),
@@ -179,7 +178,7 @@ def test_a_record_becomes_a_document_as_configured(
         ("a.csv", b"x", "1 columns, where the header has 2"),
         ("a.csv", b"x,one,two", "3 columns, where the header has 2"),
         ("a.csv", b"x,caf\xe9", "not UTF-8"),
-        ("a.csv", b",text", "no id; expected a key '_id'"),
+        ("a.csv", b",text", "no id; expected one of _id, id, doc_id"),
     ],
     ids=str,
 )
@@ -397,3 +396,27 @@ def test_a_mixed_file_is_split_by_query_and_no_query_changes_sides(tmp_path: Pat
     assert mixed_split(tmp_path, 100, 0.0, "test") == set()
     assert mixed_split(tmp_path, 100, 1.0, "train") == set()
     assert mixed_split(tmp_path, 100, 0.3, "dev") == set()
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("2001", 2001),
+        ("-7", -7),
+        ("2.50", 2.5),
+        ("True", True),
+        ("false", False),
+        ("007", "007"),  # a number would lose its zeros
+        ("1e5", "1e5"),
+        ("1,5", "1,5"),
+        ("nan", "nan"),
+        ("9" * 19, "9" * 19),
+    ],
+)
+def test_cells_of_a_table_are_numbers_and_truth_values_where_they_are_written_so(
+    tmp_path: Path, cell: str, value: object
+) -> None:
+    (tmp_path / "a.csv").write_text(f'_id,title,text,more\n1,2,3,"{cell}"\n')
+    [document] = documents(tmp_path / "a.csv")
+    assert document == Document("1", "3", "2", {"more": value})
+    assert type(document.fields["more"]) is type(value)

@@ -241,10 +241,9 @@ def test_an_empty_document_is_kept_counted_and_warned_of(
     [
         [doc("a", "alone", "")],
         [doc("a", "left right", "")],
-        [doc("a", "", "")],
         [doc("a"), doc("b")],
     ],
-    ids=["one word", "two words", "no word", "two of the same text"],
+    ids=["one word", "two words", "two of the same text"],
 )
 def test_tiny_collections_are_published_with_the_default_configuration(
     collection_of: CollectionOf, lines: list[str]
@@ -524,3 +523,20 @@ def test_words_are_not_retrained_before_the_first_version(collection_of: Collect
     with pytest.raises(NotFound, match=r"no published version yet; build one with: rankwell index"):
         retrain_words(folder)
     assert VersionStore(folder).names() == []
+
+
+def test_texts_under_another_name_are_noticed(collection_of: CollectionOf) -> None:
+    folder = collection_of('{"_id": "a", "body": "red"}', index=False)
+    with pytest.raises(InputError, match=r"no document has a word.*'text', other keys found: body"):
+        index_collection(folder)
+    rewrite(folder, '{"_id": "a", "title": "red", "body": "blue"}')
+    [warning] = index_collection(folder).warnings
+    assert warning.startswith("no document has a text, only titles; [documents] text_fields")
+
+
+def test_a_field_of_several_types_is_text_and_said_to_be(collection_of: CollectionOf) -> None:
+    lines = ('{"_id": "a", "text": "x", "year": 1}', '{"_id": "b", "text": "y", "year": "soon"}')
+    folder = collection_of(*lines, index=False)
+    assert index_collection(folder).warnings == [
+        "these fields hold several types, and are kept as text: year"
+    ]

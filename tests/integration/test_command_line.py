@@ -291,7 +291,7 @@ GOOD = b'{"_id": "1", "text": "one"}\n'
     ("source", "says"),
     [
         (GOOD + b'{"_id": "2", "text": \n', "line 2: not JSON"),
-        (GOOD + b'{"text": "no id"}\n', "line 2: no id; expected a key '_id'"),
+        (GOOD + b'{"text": "no id"}\n', "line 2: no id; expected one of _id, id, doc_id"),
         (GOOD + b'{"_id": "", "text": "x"}\n', "line 2: the id in '_id' is ''"),
         (GOOD + b'{"_id": "2", "text": 5}\n', "line 2: 'text' is a int"),
         (GOOD + b'["a list"]\n', "line 2: the line is not a JSON object"),
