@@ -89,7 +89,8 @@ def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
     if not _one_to_one(text):
         # Normalised one by one, so that each piece knows the character it comes from; a form that
         # depends on its neighbours may be missed, which costs a highlight and nothing else.
-        pieces = [_IDEOGRAPH.sub(r" \g<0> ", normalise(c).replace("_", " ")) for c in text]
+        forms = {c: _IDEOGRAPH.sub(r" \g<0> ", normalise(c).replace("_", " ")) for c in set(text)}
+        pieces = [forms[c] for c in text]
         origins = [place for place, piece in enumerate(pieces) for _ in piece]
         folded = "".join(pieces)
     for match in _WORD.finditer(folded):
