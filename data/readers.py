@@ -26,6 +26,7 @@ from rankwell.data.records import Document, FieldValue, Query, Rejected
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+SPLITS = ("train", "dev", "test")
 MAX_RELEVANCE = 1000
 
 _BUFFER_BYTES = 1 << 20
@@ -206,7 +207,7 @@ def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qr
     Raises:
         InputError: the split has another name, or its file cannot be read.
     """
-    if split not in ("train", "dev", "test"):
+    if split not in SPLITS:
         raise InputError(f"there is no split '{split}'; the splits are train, dev and test")
     name: str = getattr(config, split)
     if name:

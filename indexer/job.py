@@ -289,9 +289,13 @@ class _Job:
                 "rankwell index --full"
             ) from None
 
+    @property
+    def _rejected_path(self) -> Path:
+        return self._folder / REJECTED / f"{self._draft.name}.jsonl"
+
     def _check_rejected(self, rejected: list[Rejected]) -> None:
         """Writes the rejected records down, and stops the job where they are too many."""
-        path = self._folder / REJECTED / f"{self._draft.name}.jsonl"
+        path = self._rejected_path
         if not rejected:
             path.unlink(missing_ok=True)  # of a job that failed before this one
             return
@@ -383,8 +387,7 @@ class _Job:
                 f"{counts.empty} documents have no words; they are kept, and no query finds them"
             )
         if counts.rejected:
-            path = self._folder / REJECTED / f"{self._draft.name}.jsonl"
-            warnings.append(f"{counts.rejected} records were rejected; see {path}")
+            warnings.append(f"{counts.rejected} records were rejected; see {self._rejected_path}")
         report = IndexReport(
             version,
             published,

@@ -14,9 +14,7 @@ from rankwell.data.config import (
     render_config,
 )
 from rankwell.data.errors import InputError
-from rankwell.data.readers import document_files
-
-SPLITS = ("train", "dev", "test")
+from rankwell.data.readers import SPLITS, document_files
 
 
 def config_of_files(

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,24 +106,16 @@ def report(
     say(f"wrote {report_out}; open it in a browser")
 
 
+@dataclass(frozen=True, slots=True)
 class _Made:
     """A comparison with what is needed to show it."""
 
-    def __init__(
-        self,
-        name: str,
-        judged: Judged,
-        systems: Sequence[System],
-        comparison: Comparison,
-        slices: dict[str, dict[str, str]],
-        titles: dict[str, str],
-    ) -> None:
-        self.name = name
-        self.judged = judged
-        self.systems = systems
-        self.comparison = comparison
-        self.slices = slices
-        self.titles = titles
+    name: str
+    judged: Judged
+    systems: Sequence[System]
+    comparison: Comparison
+    slices: dict[str, dict[str, str]]
+    titles: dict[str, str]
 
     def context(self, command: str) -> ReportContext:
         return ReportContext(

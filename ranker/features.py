@@ -220,8 +220,6 @@ class FeatureExtractor:
             word = pool.words.ids.get(self._query.forms[term], -1)
             if word >= 0:
                 query_TD[place] = vectors_WD[word]
-        if not len(vectors_WD):
-            return np.zeros((len(words_U), len(chosen_T)), np.uint8)
         bins_UT = np.zeros((len(words_U), len(chosen_T)), np.uint8)
         similarity_bins(words_U, vectors_WD, query_TD, BINS - 1, bins_UT)
         return bins_UT

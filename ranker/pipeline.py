@@ -11,15 +11,15 @@ Shapes: K candidates, F features, D dimensions, N documents.
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
+from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import StageTime
-from rankwell.indexer.dense import FaissEngine
-from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FeatureExtractor, Scored
 from rankwell.ranker.model import DeepRanker
@@ -183,47 +183,62 @@ class Scorer:
 
 
 @dataclass(frozen=True, slots=True)
-class Lexical(NamedStage):
-    """Candidates that share words with the query, ordered by exact BM25."""
+class _Selecting(NamedStage):
+    """Candidates of an engine, both scores completed, ordered by the exact one of its kind."""
 
-    engine: TantivyEngine
+    engine: CandidateEngine[Any]
     pool: Pool
     scorer: Scorer
     depth: int = 1000
-    name: str = "lexical"
 
-    def __mod__(self, k: int) -> "Lexical":
+    def __mod__(self, k: int) -> Self:
         """Returns the same candidates to another depth."""
         return replace(self, depth=k)
 
     def run(self, ranking: Ranking) -> Ranking:
         """Asks the engine."""
         request = ranking.request
-        rows_K = self.engine.search([request.query], self.depth, request.mask_N).rows(0)
+        rows_K = self.engine.search(self.asked(request), self.depth, request.mask_N).rows(0)
         scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
-        return ranking.ordered(scored, scored.lexical_K)
+        return ranking.ordered(scored, self.ordering(scored))
+
+    @abstractmethod
+    def asked(self, request: Request) -> Any:
+        """Returns the request as a batch of one that the engine takes."""
+
+    @abstractmethod
+    def ordering(self, scored: Scored) -> NDArray[np.float32]:
+        """Returns the score that orders the candidates."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dense(NamedStage):
+class Lexical(_Selecting):
+    """Candidates that share words with the query, ordered by exact BM25."""
+
+    name: str = "lexical"
+
+    def asked(self, request: Request) -> list[AnalysedQuery]:
+        """Returns the analysed query."""
+        return [request.query]
+
+    def ordering(self, scored: Scored) -> NDArray[np.float32]:
+        """Returns BM25."""
+        return scored.lexical_K
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(_Selecting):
     """Candidates with a vector near the query's, ordered by exact inner product."""
 
-    engine: FaissEngine
-    pool: Pool
-    scorer: Scorer
-    depth: int = 1000
     name: str = "dense"
 
-    def __mod__(self, k: int) -> "Dense":
-        """Returns the same candidates to another depth."""
-        return replace(self, depth=k)
+    def asked(self, request: Request) -> NDArray[np.float32]:
+        """Returns the query's vector: float32 [1, D]."""
+        return request.vector_D[None]
 
-    def run(self, ranking: Ranking) -> Ranking:
-        """Asks the engine."""
-        request = ranking.request
-        rows_K = self.engine.search(request.vector_D[None], self.depth, request.mask_N).rows(0)
-        scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
-        return ranking.ordered(scored, scored.dense_K)
+    def ordering(self, scored: Scored) -> NDArray[np.float32]:
+        """Returns the inner product."""
+        return scored.dense_K
 
 
 @dataclass(frozen=True, slots=True)
