@@ -269,15 +269,16 @@ def render_config(config: Config) -> str:
         for key in dataclasses.fields(section):
             value = getattr(section, key.name)
             mark = "# " if value == key.default else ""
-            lines.append(f"{mark}{key.name} = {_toml(value)}    # {key.metadata['doc']}")
+            lines.append(f"{mark}{key.name} = {toml_value(value)}    # {key.metadata['doc']}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Returns a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         printable = (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)

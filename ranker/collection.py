@@ -36,6 +36,7 @@ from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.features import FEATURES
@@ -253,9 +254,10 @@ class Collection:
         stages: Sequence[str] | None = None,
         measures: str = DEFAULT_MEASURES,
         judgments: str | None = None,
+        runs: Mapping[str, Run] | None = None,
         progress: Progress = silent,
     ) -> Evaluation:
-        """Measures each stage against judgments.
+        """Measures each stage, or runs of other systems, against judgments.
 
         The queries and judgments are those that the folder's rankwell.toml names now.
 
@@ -264,6 +266,7 @@ class Collection:
             stages: of lexical, dense, fused and ranked; all that the version has by default.
             measures: names that ir_measures knows, with spaces between them.
             judgments: a file, or `irds:` and an id of ir_datasets, in place of the split.
+            runs: by name, measured in place of the stages; nothing is searched for.
             progress: told of the queries.
 
         Raises:
@@ -277,12 +280,13 @@ class Collection:
                 f"none of the {len(judged.judgments)} judged documents is in the collection; check "
                 "that judgments and documents use the same ids"
             )
+        found = StageRuns(runs, {}) if runs else self.stage_runs(judged.texts, progress)
         return evaluate_stages(
-            self.stage_runs(judged.texts, progress),
+            found,
             judged,
             self.documents.rows_of,
             version=self.version.name,
-            stages=stages or self.stage_names,
+            stages=tuple(runs) if runs else stages or self.stage_names,
             measures=parsed,
         )
 

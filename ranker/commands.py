@@ -9,11 +9,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
 from rankwell.data.terminal import err, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.measures import DEFAULT_MEASURES
-from rankwell.evaluation.runs import write_trec_run
+from rankwell.evaluation.runs import read_run, write_run
 from rankwell.indexer.commands import Folder, Json
 from rankwell.indexer.job import retrain_words
 from rankwell.ranker.collection import open_collection
@@ -59,26 +60,42 @@ def evaluate(
         str | None,
         typer.Option(metavar="F", help="Judgments in place of a split: a file, or irds:ID."),
     ] = None,
+    run_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", metavar="F", help="Measure a TREC or BEIR run in place of the stages; several."
+        ),
+    ] = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="The values of each query too.")
     ] = False,
     run_out: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the last stage as a TREC run.")
+        Path | None,
+        typer.Option(metavar="F", help="Write the last stage as a run: TREC's, or BEIR's .json."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure each stage against the judgments."""
+    """Measure each stage, or runs of other systems, against the judgments."""
     names = stages.replace(",", " ").split() if stages else None
+    if run_files and (names or run_out):
+        raise InputError("--run measures files in place of searching: leave --stages and --run-out")
+    runs = {str(path): read_run(path) for path in run_files or ()}
     with open_collection(folder) as collection, shown_progress() as progress:
-        collection.warm()
+        if not runs:
+            collection.warm()
         evaluation = collection.evaluate(
-            split, stages=names, measures=measures, judgments=judgments, progress=progress
+            split,
+            stages=names,
+            measures=measures,
+            judgments=judgments,
+            runs=runs,
+            progress=progress,
         )
     for warning in evaluation.warnings:
         warn(warning)
     if run_out is not None:
         stage, run = list(evaluation.runs.items())[-1]
-        write_trec_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
+        write_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
     if json:
         more = {"per_query": evaluation.per_query} if per_query else {}
         print_json({**evaluation.to_json(), **more})
@@ -128,12 +145,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_column("unjudged@10", justify="right")
     table.add_column("ms a query", justify="right")
     for stage, values in evaluation.measures.items():
-        ms = 1000 * evaluation.seconds[stage] / evaluation.num_queries
+        seconds = evaluation.seconds.get(stage)
         table.add_row(
             stage,
             *(f"{values[name]:.4f}" for name in names),
             f"{evaluation.unjudged[stage]:.0%}",
-            f"{ms:.2f}",
+            "" if seconds is None else f"{1000 * seconds / evaluation.num_queries:.2f}",
         )
     out.print(table)
 

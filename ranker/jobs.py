@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ir_measures import Qrel
-from numpy.typing import NDArray
 
 from rankwell.data.config import Config, load_config
 from rankwell.data.errors import InputError
@@ -25,20 +23,19 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.evaluation.measures import ideal_dcg
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
 from rankwell.ranker.collection import Collection
-from rankwell.ranker.features import FEATURES_FINGERPRINT
-from rankwell.ranker.learning import (
-    CUT,
-    Example,
-    FirstStageExample,
-    Learned,
-    fit_lexical_weight,
-    learn,
+from rankwell.ranker.examples import (
+    FirstStage,
+    JudgedQuery,
+    example,
+    fitted_weight,
+    judged_queries,
 )
+from rankwell.ranker.features import FEATURES_FINGERPRINT
+from rankwell.ranker.learning import CUT, Learned, learn
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pipeline import Features, Scorer, fused_order
+from rankwell.ranker.pipeline import Scorer
 
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
 _FEW_QUERIES = 50
@@ -66,14 +63,6 @@ class TrainReport:
     mix: float
     epochs: int
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _JudgedQuery:
-    query_id: str
-    text: str
-    labels: dict[int, int]
-    ideal: float
 
 
 def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
@@ -115,7 +104,7 @@ _JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
 
 def _judged_queries(
     collection: Collection, config: Config, folder: Path
-) -> tuple[list[_JudgedQuery], list[_JudgedQuery], tuple[str, ...]]:
+) -> tuple[list[JudgedQuery], list[JudgedQuery], tuple[str, ...]]:
     """Returns the training and development queries with their labels by row."""
     if not config.queries.source:
         raise InputError("no queries are configured; name their file in [queries] source")
@@ -136,69 +125,30 @@ def _judged_queries(
         if unknown
         else ()
     )
-    return _labelled(train, texts, collection), _labelled(dev, texts, collection), warnings
-
-
-def _labelled(
-    judgments: Sequence[Qrel], texts: dict[str, str], collection: Collection
-) -> list[_JudgedQuery]:
-    rows = collection.documents.rows_of([j.doc_id for j in judgments])
-    by_query: dict[str, dict[int, int]] = {}
-    relevances: dict[str, list[int]] = {}
-    for judgment, row in zip(judgments, rows, strict=True):
-        relevances.setdefault(judgment.query_id, []).append(judgment.relevance)
-        if row >= 0:
-            by_query.setdefault(judgment.query_id, {})[int(row)] = judgment.relevance
-    return [
-        _JudgedQuery(query_id, texts[query_id], labels, ideal_dcg(relevances[query_id], CUT))
-        for query_id, labels in by_query.items()
-        if query_id in texts and texts[query_id].strip()
-    ]
+    rows_of = collection.documents.rows_of
+    return judged_queries(train, texts, rows_of), judged_queries(dev, texts, rows_of), warnings
 
 
 def _learn(
     collection: Collection,
-    queries: Sequence[_JudgedQuery],
-    dev: Sequence[_JudgedQuery],
+    queries: Sequence[JudgedQuery],
+    dev: Sequence[JudgedQuery],
     config: Config,
     progress: Progress,
 ) -> tuple[Learned, DeepRanker]:
-    rankings = []
+    found = []
     for place, query in enumerate(queries):
         progress("searching for candidates", place + 1, len(queries))
-        rankings.append(collection.candidates(query.text))
-    weight = fit_lexical_weight(
-        [
-            FirstStageExample(
-                ranking.scored.lexical_K,
-                ranking.scored.dense_K,
-                _labels(query, ranking.scored.rows_K),
-                query.ideal,
-            )
-            for query, ranking in zip(queries, rankings, strict=True)
-        ]
-    )
+        ranking = collection.candidates(query.text)
+        found.append(FirstStage(query, ranking.request, ranking.scored.rows_K))
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
+    weight = fitted_weight(found, served.lexical, collection.pool)
     scorer = Scorer(served.lexical, weight)
-    stage = Features(collection.pool, served.lexical)
     examples = []
-    for place, (query, ranking) in enumerate(zip(queries, rankings, strict=True)):
+    for place, of in enumerate(found):
         progress("computing features", place + 1, len(queries))
-        request = ranking.request
-        scored = scorer.scored(ranking.scored.rows_K, collection.pool, request.terms, request)
-        fused = fused_order(ranking, scored).first(served.fusion.depth)
-        features_KF = stage.run(fused).features_KF
-        assert features_KF is not None
-        examples.append(
-            Example(
-                query.query_id,
-                features_KF,
-                fused.scored.fused_K,
-                _labels(query, fused.scored.rows_K),
-                query.ideal,
-            )
-        )
+        examples.append(example(of, scorer, collection.pool, served.fusion.depth))
     learned = learn(
         examples,
         frozenset(query.query_id for query in dev),
@@ -214,10 +164,6 @@ def _learn(
         collection.encoder.fingerprint,
     )
     return learned, ranker
-
-
-def _labels(query: _JudgedQuery, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
-    return np.array([query.labels.get(int(row), 0) for row in rows_K], np.float32)
 
 
 def _figures(learned: Learned) -> dict[str, object]:

@@ -235,6 +235,27 @@ def test_evaluate_gives_measures_by_stage_and_a_run_that_has_them(
     assert all(a > b for a, b in zip(scores, scores[1:], strict=False))
 
 
+@pytest.mark.parametrize("name", ["theirs.run", "theirs.json"])
+def test_a_run_that_was_written_measures_as_it_did_in_place_of_the_stages(
+    cranfield_folder: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    options = ("--stages", "fused", "--run-out", str(path), "--json")
+    searched = json.loads(run_here("evaluate", cranfield_folder, *options).stdout)
+    read = json.loads(run_here("evaluate", cranfield_folder, "--run", str(path), "--json").stdout)
+    assert read["measures"][str(path)] == pytest.approx(searched["measures"]["fused"])
+    assert (read["num_queries"], read["seconds"]) == (searched["num_queries"], {})
+    table = run_here("evaluate", cranfield_folder, "--run", str(path)).stdout
+    assert f"{searched['measures']['fused']['nDCG@10']:.4f}" in table
+
+
+def test_a_run_is_not_measured_and_searched_for_at_once(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.run").write_text("q1 Q0 d 1 1 x\n")
+    result = run_here("evaluate", made[0], "--run", str(tmp_path / "x.run"), "--stages", "fused")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leave --stages and --run-out" in sentence(result.stderr)
+
+
 def judgment_lines() -> list[str]:
     return (BEIR / "qrels" / "test.tsv").read_text().splitlines()[1:]
 

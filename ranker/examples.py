@@ -1,0 +1,101 @@
+"""Judged queries with their candidates: what the ranker and the settings of search are fitted to.
+
+Shapes: K candidates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ir_measures import Qrel
+from numpy.typing import NDArray
+
+from rankwell.data.config import LexicalConfig
+from rankwell.evaluation.measures import ideal_dcg
+from rankwell.ranker.learning import CUT, Example, FirstStageExample, fit_lexical_weight
+from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, fused_order
+from rankwell.ranker.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query with its judgments in one version.
+
+    Attributes:
+        query_id: of the query.
+        text: of the query.
+        labels: the judged relevance by row.
+        ideal: the ideal DCG@10 over all judgments, also of documents that the version lacks.
+    """
+
+    query_id: str
+    text: str
+    labels: Mapping[int, int]
+    ideal: float
+
+    def labels_of(self, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the relevance of rows, 0 where not judged: float32 [K]."""
+        return np.array([self.labels.get(int(row), 0) for row in rows_K], np.float32)
+
+
+def judged_queries(
+    judgments: Sequence[Qrel],
+    texts: Mapping[str, str],
+    rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
+) -> list[JudgedQuery]:
+    """Returns the judged queries that have a text, in the order of the judgments.
+
+    Args:
+        judgments: of any queries.
+        texts: by query id.
+        rows_of: the rows of document ids, -1 where the version has none.
+    """
+    rows = rows_of([judgment.doc_id for judgment in judgments])
+    labels: dict[str, dict[int, int]] = {}
+    relevances: dict[str, list[int]] = {}
+    for judgment, row in zip(judgments, rows.tolist(), strict=True):
+        relevances.setdefault(judgment.query_id, []).append(judgment.relevance)
+        of_query = labels.setdefault(judgment.query_id, {})
+        if row >= 0:
+            of_query[row] = judgment.relevance
+    return [
+        JudgedQuery(query_id, texts[query_id], labels[query_id], ideal_dcg(values, CUT))
+        for query_id, values in relevances.items()
+        if texts.get(query_id, "").strip()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """A judged query with the rows that the engines selected for it."""
+
+    query: JudgedQuery
+    request: Request
+    rows_K: NDArray[np.int64]
+
+    def fused(self, scorer: Scorer, pool: Pool) -> Ranking:
+        """Returns the rows in their fused order."""
+        scored = scorer.scored(self.rows_K, pool, self.request.terms, self.request)
+        return fused_order(Ranking.start(self.request), scored)
+
+
+def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig, pool: Pool) -> float:
+    """Returns the fusion weight that suits judged queries best."""
+    examples = []
+    scorer = Scorer(lexical, 1.0)
+    for of in found:
+        scored = scorer.scored(of.rows_K, pool, of.request.terms, of.request)
+        labels_K = of.query.labels_of(of.rows_K)
+        examples.append(
+            FirstStageExample(scored.lexical_K, scored.dense_K, labels_K, of.query.ideal)
+        )
+    return fit_lexical_weight(examples)
+
+
+def example(of: FirstStage, scorer: Scorer, pool: Pool, depth: int) -> Example:
+    """Returns what the ranker learns from one query: its fused candidates and their features."""
+    ranking = Features(pool, scorer.config).run(of.fused(scorer, pool).first(depth))
+    assert ranking.features_KF is not None
+    rows_K, fused_K = ranking.scored.rows_K, ranking.scored.fused_K
+    labels_K = of.query.labels_of(rows_K)
+    return Example(of.query.query_id, ranking.features_KF, fused_K, labels_K, of.query.ideal)
