@@ -57,6 +57,9 @@ class DocumentsConfig(Section):
     max_rejected: int = setting(
         0, "more unreadable records than this stop the job, with nothing published", low=0
     )
+    max_shrink: float = setting(
+        0.5, "a larger share of documents gone stops the job; --allow-shrink", low=0.0, high=1.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +157,17 @@ class RankerConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig(Section):
+    """When a new model may become live."""
+
+    margin: float = setting(
+        0.02, "how far below 0 the lower bound of the nDCG@10 gained may lie", low=0.0, high=1.0
+    )
+    latency_factor: float = setting(2.0, "how much slower the median query may become", low=1.0)
+    latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole rankwell.toml."""
 
@@ -167,6 +181,7 @@ class Config:
     dense: DenseConfig = DenseConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
+    gate: GateConfig = GateConfig()
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Returns the configuration as nested dictionaries, as a manifest keeps it."""

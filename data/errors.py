@@ -5,8 +5,10 @@
     │   ├── ConfigError                            a key or value of rankwell.toml
     │   ├── FilterError                            a filter
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
+    │   ├── DamagedJournal      exit 2, HTTP 400   a line of the journal that is not as written
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
+    ├── Refused                 exit 3             a version that the release gate did not pass
     └── Unavailable             exit 4, HTTP 503   something needed is not there
         └── MissingPackage                         an optional package, with its install line
 
@@ -64,6 +66,16 @@ class NotFound(InputError):
     """The document, word or version asked for does not exist."""
 
     http_status = 404
+
+
+class DamagedJournal(InputError):
+    """A line of the journal is not as it was written."""
+
+
+class Refused(RankwellError):
+    """The release gate did not let a new version through; the live one stays."""
+
+    exit_code = 3
 
 
 class Unavailable(RankwellError):

@@ -5,7 +5,7 @@ Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
 
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numba
@@ -32,6 +32,7 @@ from rankwell.data.forward import (
     count_lengths,
     open_forward_index,
 )
+from rankwell.data.segmentation import Segmented
 
 _FLUSH_TOKENS = 1 << 22
 _REMAP_TOKENS = 1 << 24
@@ -62,6 +63,13 @@ class ForwardIndexBuilder:
             self._flush()
         return after - before
 
+    def add_segmented(self, documents: Segmented) -> None:
+        """Appends documents that are segmented already."""
+        number_V = np.array([self._ids[surface] for surface in documents.surfaces], np.intc)
+        self._buffer.frombytes(number_V[documents.tokens_T].tobytes())
+        self._lengths.frombytes(np.diff(documents.offsets).astype(np.intc).tobytes())
+        self._flush()
+
     def finish(self, analyzer: Analyzer) -> ForwardIndex:
         """Numbers the words by falling frequency, counts, writes all files and opens them."""
         self._flush()
@@ -84,7 +92,7 @@ class ForwardIndexBuilder:
         offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int64))])
         np.save(self._folder / OFFSETS, offsets)
         terms, term_V = _term_table(analyzer.terms(surfaces))
-        self._write_vocabulary(surfaces, counts_V, term_V, terms)
+        write_vocabulary(self._folder, surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
         return open_forward_index(self._folder)
 
@@ -111,20 +119,6 @@ class ForwardIndexBuilder:
         new_id_V[order] = np.arange(len(found), dtype=np.int32)
         return counts[order], new_id_V, [found[old] for old in order]
 
-    def _write_vocabulary(
-        self,
-        surfaces: list[str],
-        counts_V: NDArray[np.int64],
-        term_V: NDArray[np.int32],
-        terms: list[str],
-    ) -> None:
-        table = pa.table(
-            {"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V}
-        )
-        _write_arrow(table, self._folder / VOCABULARY)
-        _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), self._folder / TERMS)
-        np.save(self._folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
-
     def _write_statistics(
         self,
         tokens_T: NDArray[np.int32],
@@ -136,20 +130,41 @@ class ForwardIndexBuilder:
         count_lengths(tokens_T, offsets, term_V, lengths_NF)
         document_frequencies_SG = np.zeros((num_terms, 1 + NUM_FIELDS), np.int32)
         collection_frequencies_S = np.zeros(num_terms, np.int64)
-        _count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
+        count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
         np.save(self._folder / LENGTHS, lengths_NF)
         np.save(self._folder / DOCUMENT_FREQUENCIES, document_frequencies_SG)
         np.save(self._folder / COLLECTION_FREQUENCIES, collection_frequencies_S)
-        totals_F = lengths_NF.sum(axis=0, dtype=np.int64)
-        summary = {
-            "format_version": FORMAT_VERSION,
-            "fields": FIELDS,
-            "num_docs": len(lengths_NF),
-            "num_tokens": len(tokens_T),
-            "num_indexed_tokens": int(totals_F.sum()),
-            "total_lengths": totals_F.tolist(),
-        }
-        (self._folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+        write_summary(
+            self._folder, len(lengths_NF), len(lengths_NF), lengths_NF.sum(axis=0, dtype=np.int64)
+        )
+
+
+def write_vocabulary(
+    folder: Path,
+    surfaces: Sequence[str],
+    counts_V: NDArray[np.int64],
+    term_V: NDArray[np.int32],
+    terms: Sequence[str],
+) -> None:
+    """Writes the tables over the surface forms and the terms."""
+    table = pa.table(
+        {"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V}
+    )
+    _write_arrow(table, folder / VOCABULARY)
+    _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), folder / TERMS)
+    np.save(folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
+
+
+def write_summary(folder: Path, num_rows: int, num_docs: int, totals_F: NDArray[np.int64]) -> None:
+    """Writes the numbers of a forward index: rows, live documents, terms of the live ones."""
+    summary = {
+        "format_version": FORMAT_VERSION,
+        "fields": FIELDS,
+        "num_rows": num_rows,
+        "num_docs": num_docs,
+        "total_lengths": totals_F.tolist(),
+    }
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
 
 
 class _Numbering(dict[str, int]):
@@ -173,13 +188,14 @@ def _write_arrow(table: pa.Table, path: Path) -> None:
 
 
 @numba.njit(cache=True)
-def _count_terms(
+def count_terms(
     tokens_T: Array,
     offsets: Array,
     term_V: Array,
     document_frequencies_SG: Array,
     collection_frequencies_S: Array,
 ) -> None:
+    """Adds up the documents (anywhere, then in each field) and the occurrences of each term."""
     num_fields = document_frequencies_SG.shape[1] - 1
     seen = np.full(document_frequencies_SG.shape, -1, np.int64)
     for place in range(len(offsets) - 1):

@@ -4,9 +4,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import orjson
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,6 +22,9 @@ from rich.progress import Progress as Bars
 from rankwell.data.progress import Progress
 
 _LINE_EVERY_SECONDS = 5.0
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

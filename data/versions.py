@@ -5,9 +5,9 @@
       versions/000001/       manifest.json and the files it lists
       versions/.draft-…      a version that is being written; never opened, removed by the next job
 
-A draft is written beside the versions, every file hashed and fsynced, then renamed to its number;
-only then does `current` move, by an atomic replace. Whatever interrupts a job before that leaves
-`current` as it was.
+A draft is written beside the versions, every file hashed and fsynced, then sealed: renamed to its
+number. Only when the release gate lets it pass does `current` move, by an atomic replace. Whatever
+interrupts a job before that leaves `current` as it was.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rankwell.data.durable import fsync_folder, replace_text
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 DOCUMENTS = "documents.arrow"
@@ -35,6 +36,7 @@ LEXICAL = "lexical"
 VECTORS = "vectors"
 ANALYSIS = "analysis.json"
 ENCODER = "encoder"
+CANARIES = "canaries.json"
 RANKER = "ranker"
 EVALUATION = "evaluation.json"
 
@@ -57,7 +59,6 @@ _LIBRARIES = (
 )
 _DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
 _LOCK = "lock"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Manifest:
 
     Attributes:
         counts: documents read, added, changed, unchanged, rejected, deleted, live, empty.
+        journal: the number of the last journal entry that is folded in, 0 without any.
         fingerprints: of analysis, encoder, features and ranker, where there is one.
         labels: what people should know, such as "not judged".
         files: every file of the version but the manifest, by its path inside the folder.
@@ -86,6 +88,7 @@ class Manifest:
     config: Mapping[str, Any]
     counts: Mapping[str, int]
     fingerprints: Mapping[str, str]
+    journal: int = 0
     labels: tuple[str, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class VersionStore:
         """
         version = self.open(name)
         for path, record in version.manifest.files.items():
-            if _sha256(version.folder / path) != record.sha256:
+            if file_record(version.folder / path) != record:
                 raise DamagedVersion(
                     _damage(version.folder, path, "has changed since it was written")
                 )
@@ -188,19 +191,12 @@ class VersionStore:
     def draft(self) -> Iterator["Draft"]:
         """Locks the collection and gives a folder to write the next version into.
 
-        The draft is removed again unless it is published.
+        The draft is removed again unless it is sealed.
 
         Raises:
-            InputError: another job is at work on the collection.
+            InputError: another job is at work on the collection, or its folder cannot be written.
         """
-        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        with (self.folder / JOBS / _LOCK).open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another job is at work on {self.folder}; wait until it has ended"
-                ) from None
+        with self.locked():
             versions = self.folder / VERSIONS
             versions.mkdir(exist_ok=True)
             for stale in versions.glob(".draft-*"):  # of a job that died; the lock proves it
@@ -213,15 +209,41 @@ class VersionStore:
             finally:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the lock of the collection; the system frees that of a process that dies.
+
+        Raises:
+            InputError: another job is at work on the collection, or its folder cannot be written.
+        """
+        try:
+            (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / JOBS / _LOCK).open("a+")
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} cannot be written: {error.strerror}; a job needs to write there"
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another job is at work on {self.folder}; wait until it has ended"
+                ) from None
+            yield
+
+    def remove(self, name: str) -> None:
+        """Removes a version that is not live; files that others share stay theirs."""
+        assert name != self.current_name()
+        folder = self.folder / VERSIONS / name
+        doomed = folder.with_name(f".draft-removed-{name}")  # never opened, whatever happens now
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        fsync_folder(doomed.parent)
+
     def set_current(self, name: str) -> None:
         """Makes a version the live one, atomically."""
-        pointer = self.folder / f".{CURRENT}.new"
-        with pointer.open("w") as file:
-            file.write(name + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        pointer.replace(self.folder / CURRENT)
-        _fsync_folder(self.folder)
+        replace_text(self.folder / CURRENT, name + "\n")
 
 
 class Draft:
@@ -242,34 +264,54 @@ class Draft:
         """
         for path, record in version.manifest.files.items():
             if path == part or path.startswith(part + "/"):
-                target = self.folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(version.folder / path, target)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(version.folder / path, target)
-                if _sha256(target) != record.sha256:
+                target = self._linked(version.folder / path, path)
+                if file_record(target) != record:
                     raise DamagedVersion(
                         f"{path} has changed since version {version.name} was written; nothing was "
                         "published: build it again with rankwell index --full"
                     )
                 self._shared[path] = record
 
-    def publish(
+    def take(self, folder: Path, part: str, files: Mapping[str, FileRecord]) -> None:
+        """Takes the files of a finished piece of work, by hard links where possible.
+
+        Args:
+            folder: of the piece.
+            part: the file or folder of the version that they become; a file if there is only one
+                of that name.
+            files: their paths inside the folder, hashed and fsynced.
+        """
+        for name, record in files.items():
+            path = part if name == part else f"{part}/{name}"
+            self._linked(folder / name, path)
+            self._shared[path] = record
+
+    def _linked(self, source: Path, path: str) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+        return target
+
+    def seal(
         self,
         *,
         config: Mapping[str, Any],
         counts: Mapping[str, int],
         fingerprints: Mapping[str, str],
+        journal: int = 0,
         labels: tuple[str, ...] = (),
     ) -> Version:
-        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one."""
+        """Hashes and fsyncs every file, writes the manifest and makes the draft a version.
+
+        It is not live yet: `VersionStore.set_current` makes it so.
+        """
         files = {}
         for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
             path = file.relative_to(self.folder).as_posix()
-            files[path] = self._shared.get(path) or FileRecord(
-                file.stat().st_size, _sha256(file, fsync=True)
-            )
+            files[path] = self._shared.get(path) or file_record(file, fsync=True)
         manifest = Manifest(
             version=self.name,
             parent=self._parent(),
@@ -277,6 +319,7 @@ class Draft:
             config=config,
             counts=counts,
             fingerprints=fingerprints,
+            journal=journal,
             labels=labels,
             libraries=_library_versions(),
             files=files,
@@ -288,13 +331,11 @@ class Draft:
             out.flush()
             os.fsync(out.fileno())
         for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
-            _fsync_folder(folder)
+            fsync_folder(folder)
         target = self._store.folder / VERSIONS / self.name
         self.folder.rename(target)
-        _fsync_folder(target.parent)
-        version = self._store.open(self.name)
-        self._store.set_current(self.name)
-        return version
+        fsync_folder(target.parent)
+        return self._store.open(self.name)
 
     def _parent(self) -> str | None:
         try:
@@ -307,10 +348,7 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads((folder / MANIFEST).read_bytes())
         if raw["format_version"] != FORMAT_VERSION:
-            raise DamagedVersion(
-                f"{folder} has format {raw['format_version']}; this rankwell reads format "
-                f"{FORMAT_VERSION}"
-            )
+            raise DamagedVersion(_other_format(folder, raw))
         if raw.pop(_DIGEST) != _digest(raw):
             raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
         if raw["version"] != folder.name:
@@ -324,33 +362,33 @@ def _read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def _other_format(folder: Path, raw: Mapping[str, Any]) -> str:
+    found = raw["format_version"]
+    writer = raw.get("libraries", {}).get("rankwell", "of another version")
+    said = f"version {folder.name} has format {found}; this rankwell reads format {FORMAT_VERSION}"
+    if found > FORMAT_VERSION:
+        return f"{said}: read it with rankwell {writer}, which wrote it, or a newer one"
+    return f"{said}: bring it up to date with rankwell index {folder.parent.parent} --full"
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _damage(folder: Path, path: str, what: str) -> str:
     return (
-        f"version {folder.name} is damaged: {path} {what}; go back with an older version's name "
-        f"in the file '{CURRENT}', or build a new one with rankwell index --full"
+        f"version {folder.name} is damaged: {path} {what}; go back with rankwell rollback, or "
+        "build a new one with rankwell index --full"
     )
 
 
-def _sha256(path: Path, *, fsync: bool = False) -> str:
-    digest = hashlib.sha256()
+def file_record(path: Path, *, fsync: bool = False) -> FileRecord:
+    """Returns the size and the hash of a file, after an fsync where asked for."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         if fsync:
             os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return FileRecord(os.fstat(file.fileno()).st_size, digest)
 
 
 def _library_versions() -> dict[str, str]:

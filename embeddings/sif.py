@@ -59,9 +59,9 @@ class SifEncoder:
     def fit(cls, word_vectors: WordVectors, sif: float, forward: ForwardIndex) -> "SifEncoder":
         """Finds the direction that the documents of a collection share."""
         plain = cls(word_vectors, sif, np.zeros(word_vectors.vectors_VD.shape[1], np.float32), "")
-        step = max(1, forward.num_docs // _DIRECTION_DOCS)
+        step = max(1, forward.num_rows // _DIRECTION_DOCS)
         word_of_V = plain.words_of(forward)
-        sample = np.arange(0, forward.num_docs, step)
+        sample = np.arange(0, forward.num_rows, step)
         vectors = np.concatenate(
             [unit(plain._pooled(forward, rows, word_of_V)) for rows in _chunks(sample)]
             or [np.zeros((0, plain.dimensions), np.float32)]
@@ -97,8 +97,8 @@ class SifEncoder:
     def encode_forward(self, forward: ForwardIndex) -> NDArray[np.float32]:
         """Returns the vectors of all documents of a forward index, without reading texts again."""
         word_of_V = self.words_of(forward)
-        vectors_ND = np.empty((forward.num_docs, self.dimensions), np.float32)
-        for rows in _chunks(np.arange(forward.num_docs)):
+        vectors_ND = np.empty((forward.num_rows, self.dimensions), np.float32)
+        for rows in _chunks(np.arange(forward.num_rows)):
             vectors_ND[rows] = self._finished(self._pooled(forward, rows, word_of_V))
         return vectors_ND
 

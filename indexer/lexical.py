@@ -1,6 +1,7 @@
 """The embedded lexical engine: tantivy over terms that rankwell's own analysis made."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
 
 _TERMS = "terms"
+_LISTS = ("meta.json", ".managed.json")
 _ROW = "row"
 _TOKENIZER = "whitespace"
 _WRITER_BYTES = 256 << 20
@@ -53,14 +55,58 @@ class TantivyEngine:
     @classmethod
     def build(cls, folder: Path, forward: ForwardIndex) -> "TantivyEngine":
         """Writes the terms of all documents of a forward index into a folder and opens it."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(_schema(), path=str(folder))
+        return cls._written(folder, index, forward, np.zeros(0, np.int64), 0)
+
+    @classmethod
+    def extend(
+        cls,
+        folder: Path,
+        base: Path,
+        forward: ForwardIndex,
+        dead_rows: NDArray[np.int64],
+        num_fresh: int,
+    ) -> "TantivyEngine":
+        """Writes the index of another folder with rows deleted and the last ones added.
+
+        Args:
+            folder: of the new index.
+            base: of the index that is carried on; it stays as it is.
+            forward: all rows.
+            dead_rows: int64; rows of the base to delete.
+            num_fresh: how many of the last rows the base does not have.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in base.iterdir():
+            if file.suffix == ".lock":
+                continue
+            # segments never change; what lists them is written anew
+            if file.name in _LISTS:
+                shutil.copyfile(file, folder / file.name)
+            else:
+                _link(file, folder / file.name)
+        index = tantivy.Index.open(str(folder))
+        return cls._written(folder, index, forward, dead_rows, forward.num_rows - num_fresh)
+
+    @classmethod
+    def _written(
+        cls,
+        folder: Path,
+        index: tantivy.Index,
+        forward: ForwardIndex,
+        dead_rows: NDArray[np.int64],
+        first_row: int,
+    ) -> "TantivyEngine":
+        """Deletes rows, adds those from the first one on, and opens the index."""
         _register_tokenizer(index)
         writer = index.writer(_WRITER_BYTES, num_threads=min(4, os.cpu_count() or 1))
+        for row in dead_rows.tolist():
+            writer.delete_documents_by_term(_ROW, row)
         vocabulary = forward.vocabulary
         # a stop word becomes nothing: the tokenizer splits at any number of spaces
         term_of = np.array(["", *vocabulary.terms], object)[vocabulary.term_V + 1]
-        for row in range(forward.num_docs):
+        for row in range(first_row, forward.num_rows):
             start = forward.offsets[row * len(FIELDS)]
             end = forward.offsets[(row + 1) * len(FIELDS)]
             document = tantivy.Document()
@@ -69,6 +115,8 @@ class TantivyEngine:
             writer.add_document(document)
         writer.commit()
         writer.wait_merging_threads()
+        for lock in folder.glob("*.lock"):  # tantivy makes them again when it needs them
+            lock.unlink()
         return cls(folder)
 
     def search(
@@ -120,6 +168,13 @@ class TantivyEngine:
 
     def _term(self, term: str) -> Query:
         return Query.term_query(self._schema, _TERMS, term)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _register_tokenizer(index: tantivy.Index) -> None:

@@ -23,6 +23,7 @@ from rankwell.data.progress import Progress, silent
 from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
 from rankwell.data.versions import (
     ANALYSIS,
+    CANARIES,
     DOCUMENTS,
     ENCODER,
     FORWARD,
@@ -32,6 +33,7 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
+from rankwell.embeddings.canaries import check_canaries
 from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
@@ -101,6 +103,7 @@ class Collection:
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
         self.encoder = SifEncoder.load(version.folder / ENCODER)
+        check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
                 f"version {version.name} was made with encoder "

@@ -12,12 +12,13 @@ from rich.table import Table
 from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
-from rankwell.data.terminal import err, out, print_json, say, shown_progress, warn
+from rankwell.data.terminal import Folder, Json, err, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import read_run, write_run
-from rankwell.indexer.commands import Folder, Json
+from rankwell.indexer.commands import raise_refused
 from rankwell.indexer.job import retrain_words
 from rankwell.ranker.collection import open_collection
+from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.judging import Evaluation
 
@@ -126,11 +127,14 @@ def train_ranker_command(folder: Folder, json: Json = False) -> None:
 def train_words_command(folder: Folder, json: Json = False) -> None:
     """Train the word vectors again, and all document vectors with them."""
     with shown_progress() as progress:
-        version = retrain_words(folder, progress)
+        report = retrain_words(folder, gate=release_gate, progress=progress)
+    for warning in report.warnings:
+        warn(warning)
     if json:
-        print_json({"version": version.name, "labels": list(version.manifest.labels)})
-        return
-    say(f"version {version.name} is live; next: rankwell train ranker {folder}")
+        print_json(asdict(report))
+    raise_refused(folder, report)
+    if not json:
+        say(f"version {report.version} is live; next: rankwell train ranker {folder}")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rankwell.data.config import load_config
 from rankwell.data.errors import InputError, nearest
-from rankwell.data.terminal import out, print_json, say, shown_progress, warn
+from rankwell.data.terminal import Folder, Json, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.comparison import Comparison, compare_runs, moved_documents
 from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
 from rankwell.evaluation.measures import parse_measures
@@ -33,7 +33,6 @@ from rankwell.evaluation.slices import (
     slice_figures,
     third_groups,
 )
-from rankwell.indexer.commands import Folder, Json
 from rankwell.ranker.collection import Collection, open_collection
 from rankwell.ranker.systems import System, gather_systems
 from rankwell.ranker.tuning import OBJECTIVES, tune, write_settings

@@ -11,19 +11,11 @@ from rankwell.data.config import Config, load_config
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
-from rankwell.data.versions import (
-    ANALYSIS,
-    DOCUMENTS,
-    ENCODER,
-    EVALUATION,
-    FORWARD,
-    LEXICAL,
-    RANKER,
-    VECTORS,
-    Version,
-    VersionStore,
-)
+from rankwell.data.release import Gate
+from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
+from rankwell.indexer.building import PARTS
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
+from rankwell.indexer.releasing import refusal, release
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.examples import (
     FirstStage,
@@ -33,6 +25,7 @@ from rankwell.ranker.examples import (
     judged_queries,
 )
 from rankwell.ranker.features import FEATURES_FINGERPRINT
+from rankwell.ranker.gate import release_gate
 from rankwell.ranker.learning import CUT, Learned, learn
 from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import Scorer
@@ -65,19 +58,27 @@ class TrainReport:
     warnings: tuple[str, ...] = ()
 
 
-def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
+def train_ranker(
+    folder: Path, progress: Progress = silent, gate: Gate | None = release_gate
+) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
 
     Test judgments are never read.
 
+    Args:
+        folder: the collection's.
+        progress: told how far each step is.
+        gate: judges the version before it becomes live; None lets everything pass.
+
     Raises:
         InputError: there are no queries or training judgments, or too few of them.
+        Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
     store = VersionStore(folder)
     with store.draft() as draft:
         live = store.open()
-        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
+        for part in PARTS:
             draft.share(live, part)
         with Collection(folder, live, with_ranker=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
@@ -86,7 +87,7 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
         labels = (*kept, *((UNDERPOWERED,) if len(learned.fused) < _FEW_QUERIES else ()))
-        version = draft.publish(
+        version = draft.seal(
             config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
             counts=live.manifest.counts,
             fingerprints={
@@ -94,8 +95,12 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
                 "features": FEATURES_FINGERPRINT,
                 "ranker": ranker.fingerprint,
             },
+            journal=live.manifest.journal,
             labels=labels,
         )
+        checks = release(store, version, live, gate)
+    if not all(check.passed for check in checks):
+        raise refusal(folder, version.name, checks)
     return _report(version, learned, ranker, warnings)
 
 

@@ -8,8 +8,7 @@ import typer
 import uvicorn
 
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import err
-from rankwell.indexer.commands import Folder
+from rankwell.data.terminal import Folder, err
 from rankwell.ranker.collection import open_collection
 from rankwell.serving.app import create_app
 

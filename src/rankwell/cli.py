@@ -14,6 +14,7 @@ from rankwell import __version__
 from rankwell.data.errors import RankwellError, Unavailable
 from rankwell.data.terminal import err
 from rankwell.demo import demo
+from rankwell.ranker.gate import release_gate
 
 INTERRUPTED = 130
 
@@ -50,7 +51,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-rankwell.indexer.commands.register(app)
+rankwell.indexer.commands.register(app, release_gate)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)

@@ -71,7 +71,7 @@ def three(tmp_path: Path) -> ForwardIndex:
 def test_words_are_numbered_by_falling_frequency_and_keep_their_places(three: ForwardIndex) -> None:
     assert three.vocabulary.surfaces == SURFACES
     assert three.vocabulary.counts_V.tolist() == [3, 2, 2, 2, 1, 1, 1, 1, 1]
-    assert three.num_docs == 3
+    assert three.num_rows == 3
     assert three.tokens(0, 0).tolist() == [0, 3]
     assert three.tokens(0, 1).tolist() == [8, 2, 0, 3, 6, 4, 1]
     assert three.document(1).tolist() == [1, 7, 5]
@@ -111,7 +111,7 @@ def test_a_collection_without_terms_is_an_index_all_the_same(
     tmp_path: Path, texts: list[tuple[str, str]]
 ) -> None:
     index = built(tmp_path / "forward", texts)
-    assert index.num_docs == len(texts)
+    assert index.num_rows == len(texts)
     assert index.vocabulary.num_terms == 0
     assert index.lengths_NF.tolist() == [[0, 0]] * len(texts)
     assert index.statistics.average_lengths_F.tolist() == [0, 0]
@@ -160,7 +160,7 @@ def test_texts_from_elsewhere_share_numbers_and_statistics_and_add_their_own_wor
     assert other.tokens(0, 0).tolist() == [2]
     assert other.tokens(0, 1).tolist() == [8, 7, 4, 9]
     assert other.document(1).tolist() == [10, 11, 12, 13]
-    assert other.num_docs == 2
+    assert other.num_rows == 2
     assert other.lengths_NF.tolist() == [[1, 2], [1, 1]]
     assert other.statistics is three.statistics
     glider = other.vocabulary.term_id("glider")
@@ -220,8 +220,8 @@ def test_a_damaged_file_does_not_open(
 @pytest.mark.parametrize(
     ("summary", "message"),
     [
-        ({"format_version": 99}, "format 99; this rankwell reads 1: .*rankwell index --full"),
-        ({"format_version": 1}, "cannot be opened"),
+        ({"format_version": 99}, "format 99; this rankwell reads 2: .*rankwell index --full"),
+        ({"format_version": 2}, "cannot be opened"),
         ({}, "cannot be opened"),
         ([], "cannot be opened"),
     ],

@@ -57,5 +57,5 @@ def test_the_collections_own_texts_score_as_in_the_collection(collection, analyz
 def test_no_texts_make_an_empty_pool(collection, analyzer):
     pool, encoder = collection
     empty = pool_of_texts(pool, analyzer, encoder, [], [])
-    assert empty.forward.num_docs == 0
+    assert empty.forward.num_rows == 0
     assert empty.vectors_ND.shape == (0, 2)
