@@ -94,7 +94,7 @@ def fetch_shard(address: str, folder: Path) -> None:
 def read_segmented(folder: Path) -> Segmented:
     """Returns the words of a shard's documents."""
     with pa.memory_map(str(folder / _SURFACES)) as source:
-        surfaces = pa.ipc.open_file(source).read_all()["surface"].to_pylist()
+        surfaces = pa.ipc.open_file(source).read_all()["surface"].combine_chunks()
     tokens_T = np.load(folder / _TOKENS, mmap_mode="r")
     return Segmented(tokens_T, np.load(folder / _OFFSETS), surfaces)
 
@@ -103,6 +103,6 @@ def _write(folder: Path, shard: Shard, found: Segmented) -> None:
     spool_documents(folder / SPOOL, shard.documents, shard.hashes)
     np.save(folder / _TOKENS, found.tokens_T)
     np.save(folder / _OFFSETS, found.offsets)
-    table = pa.table({"surface": pa.array(found.surfaces, pa.string())})
+    table = pa.table({"surface": found.surfaces})
     with pa.ipc.new_file(str(folder / _SURFACES), table.schema) as writer:
         writer.write_table(table)
