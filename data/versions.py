@@ -242,18 +242,44 @@ class Draft:
         """
         for path, record in version.manifest.files.items():
             if path == part or path.startswith(part + "/"):
-                target = self.folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(version.folder / path, target)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(version.folder / path, target)
-                if _sha256(target) != record.sha256:
+                if not self.place(version.folder / path, path, record):
                     raise DamagedVersion(
                         f"{path} has changed since version {version.name} was written; nothing was "
                         "published: build it again with rankwell index --full"
                     )
-                self._shared[path] = record
+
+    def place(self, source: Path, path: str, record: FileRecord) -> bool:
+        """Puts a finished file at a path of the draft, by a hard link where possible.
+
+        Returns:
+            Whether it is what the record says; otherwise nothing lies at the path.
+        """
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+        if _sha256(target, fsync=True) != record.sha256:
+            target.unlink()
+            return False
+        self._shared[path] = record
+        return True
+
+    def adopt(self, manifest: bytes) -> Version:
+        """Makes the draft the version of a manifest made elsewhere, as it is; not live yet.
+
+        Every file must have been placed.
+
+        Raises:
+            DamagedVersion: the manifest cannot be read.
+            InputError: there is a version of that name.
+        """
+        parsed = parse_manifest(manifest)
+        assert self._shared == parsed.files
+        if parsed.version in self._store.names():
+            raise InputError(f"{self._store.folder} has a version {parsed.version} already")
+        return self._finish(parsed.version, manifest)
 
     def publish(
         self,
@@ -282,19 +308,23 @@ class Draft:
             files=files,
         )
         content = asdict(manifest)
-        with (self.folder / MANIFEST).open("w") as out:
-            json.dump({**content, _DIGEST: _digest(content)}, out, indent=1)
-            out.write("\n")
+        written = json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n"
+        version = self._finish(self.name, written.encode())
+        self._store.set_current(self.name)
+        return version
+
+    def _finish(self, name: str, manifest: bytes) -> Version:
+        """Writes the manifest, fsyncs what is not yet, and gives the folder its name."""
+        with (self.folder / MANIFEST).open("wb") as out:
+            out.write(manifest)
             out.flush()
             os.fsync(out.fileno())
         for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
             _fsync_folder(folder)
-        target = self._store.folder / VERSIONS / self.name
+        target = self._store.folder / VERSIONS / name
         self.folder.rename(target)
         _fsync_folder(target.parent)
-        version = self._store.open(self.name)
-        self._store.set_current(self.name)
-        return version
+        return self._store.open(name)
 
     def _parent(self) -> str | None:
         try:
@@ -303,25 +333,37 @@ class Draft:
             return None
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def parse_manifest(content: bytes) -> Manifest:
+    """Reads the content of a manifest.json.
+
+    Raises:
+        DamagedVersion: it is none, damaged or of another format; the message follows its name.
+    """
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
+        raw = json.loads(content)
         if raw["format_version"] != FORMAT_VERSION:
             raise DamagedVersion(
-                f"{folder} has format {raw['format_version']}; this rankwell reads format "
-                f"{FORMAT_VERSION}"
+                f"has format {raw['format_version']}; this rankwell reads format {FORMAT_VERSION}"
             )
         if raw.pop(_DIGEST) != _digest(raw):
-            raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
-        if raw["version"] != folder.name:
-            raise DamagedVersion(_damage(folder, MANIFEST, f"is of version {raw['version']}"))
+            raise DamagedVersion("has changed since it was written")
         raw["labels"] = tuple(raw["labels"])
         raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
         return Manifest(**raw)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedVersion(
-            _damage(folder, MANIFEST, f"cannot be read ({type(error).__name__}: {error})")
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedVersion(f"cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = parse_manifest((folder / MANIFEST).read_bytes())
+        if manifest.version != folder.name:
+            raise DamagedVersion(f"is of version {manifest.version}")
+    except OSError as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, f"cannot be read ({error})")) from None
+    except DamagedVersion as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, str(error))) from None
+    return manifest
 
 
 def _digest(content: Mapping[str, Any]) -> str:
