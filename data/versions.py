@@ -241,12 +241,12 @@ class Draft:
             DamagedVersion: a file is not what it was when that version was published.
         """
         for path, record in version.manifest.files.items():
-            if path == part or path.startswith(part + "/"):
-                if not self.place(version.folder / path, path, record):
-                    raise DamagedVersion(
-                        f"{path} has changed since version {version.name} was written; nothing was "
-                        "published: build it again with rankwell index --full"
-                    )
+            asked = path == part or path.startswith(part + "/")
+            if asked and not self.place(version.folder / path, path, record):
+                raise DamagedVersion(
+                    f"{path} has changed since version {version.name} was written; nothing was "
+                    "published: build it again with rankwell index --full"
+                )
 
     def place(self, source: Path, path: str, record: FileRecord) -> bool:
         """Puts a finished file at a path of the draft, by a hard link where possible.

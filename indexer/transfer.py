@@ -84,15 +84,13 @@ def push(
     ]
     told = _Told(progress, "copying bytes", sum(record.size_bytes for _, record in lacking))
     for path, record in lacking:
-        with (pushed.folder / path).open("rb") as file:
-            chunks = iter(lambda file=file: file.read(CHUNK_BYTES), b"")
-            checked = _checked(
-                told.of(chunks),
-                record,
-                f"{path} has changed since version {name} was written; nothing was published: "
-                f"push another version, or build a new one with rankwell index {folder} --full",
-            )
-            location.write(_object(record.sha256), checked)
+        checked = _checked(
+            told.of(_chunks(pushed.folder / path)),
+            record,
+            f"{path} has changed since version {name} was written; nothing was published: push "
+            f"another version, or build a new one with rankwell index {folder} --full",
+        )
+        location.write(_object(record.sha256), checked)
     # again: another host may have pushed this number meanwhile
     if not _check_name_is_free(location, name, manifest):
         location.write(_manifest(name), [manifest])
@@ -248,6 +246,12 @@ def _files_here(store: VersionStore, pulled: Path) -> dict[str, Path]:
             version = store.open(name)
             found |= {r.sha256: version.folder / path for path, r in version.manifest.files.items()}
     return found
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
 
 
 def _checked(chunks: Iterator[bytes], record: FileRecord, otherwise: str) -> Iterator[bytes]:
