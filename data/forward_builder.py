@@ -65,7 +65,9 @@ class ForwardIndexBuilder:
 
     def add_segmented(self, documents: Segmented) -> None:
         """Appends documents that are segmented already."""
-        number_V = np.array([self._ids[surface] for surface in documents.surfaces.to_pylist()], np.intc)
+        number_V = np.array(
+            [self._ids[surface] for surface in documents.surfaces.to_pylist()], np.intc
+        )
         self._buffer.frombytes(number_V[documents.tokens_T].tobytes())
         self._lengths.frombytes(np.diff(documents.offsets).astype(np.intc).tobytes())
         self._flush()

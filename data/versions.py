@@ -263,14 +263,40 @@ class Draft:
             DamagedVersion: a file is not what it was when that version was published.
         """
         for path, record in version.manifest.files.items():
-            if path == part or path.startswith(part + "/"):
-                target = self._linked(version.folder / path, path)
-                if file_record(target) != record:
-                    raise DamagedVersion(
-                        f"{path} has changed since version {version.name} was written; nothing was "
-                        "published: build it again with rankwell index --full"
-                    )
-                self._shared[path] = record
+            asked = path == part or path.startswith(part + "/")
+            if asked and not self.place(version.folder / path, path, record):
+                raise DamagedVersion(
+                    f"{path} has changed since version {version.name} was written; nothing was "
+                    "published: build it again with rankwell index --full"
+                )
+
+    def place(self, source: Path, path: str, record: FileRecord) -> bool:
+        """Puts a finished file at a path of the draft, by a hard link where possible.
+
+        Returns:
+            Whether it is what the record says; otherwise nothing lies at the path.
+        """
+        target = self._linked(source, path)
+        if file_record(target, fsync=True) != record:
+            target.unlink()
+            return False
+        self._shared[path] = record
+        return True
+
+    def adopt(self, manifest: bytes) -> Version:
+        """Makes the draft the version of a manifest made elsewhere, as it is; not live yet.
+
+        Every file must have been placed.
+
+        Raises:
+            DamagedVersion: the manifest cannot be read.
+            InputError: there is a version of that name.
+        """
+        parsed = parse_manifest(manifest)
+        assert self._shared == parsed.files
+        if parsed.version in self._store.names():
+            raise InputError(f"{self._store.folder} has a version {parsed.version} already")
+        return self._finish(parsed.version, manifest)
 
     def take(self, folder: Path, part: str, files: Mapping[str, FileRecord]) -> None:
         """Takes the files of a finished piece of work, by hard links where possible.
@@ -325,17 +351,23 @@ class Draft:
             files=files,
         )
         content = asdict(manifest)
-        with (self.folder / MANIFEST).open("w") as out:
-            json.dump({**content, _DIGEST: _digest(content)}, out, indent=1)
-            out.write("\n")
+        written = json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n"
+        version = self._finish(self.name, written.encode())
+        self._store.set_current(self.name)
+        return version
+
+    def _finish(self, name: str, manifest: bytes) -> Version:
+        """Writes the manifest, fsyncs what is not yet, and gives the folder its name."""
+        with (self.folder / MANIFEST).open("wb") as out:
+            out.write(manifest)
             out.flush()
             os.fsync(out.fileno())
         for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
             fsync_folder(folder)
-        target = self._store.folder / VERSIONS / self.name
+        target = self._store.folder / VERSIONS / name
         self.folder.rename(target)
         fsync_folder(target.parent)
-        return self._store.open(self.name)
+        return self._store.open(name)
 
     def _parent(self) -> str | None:
         try:
@@ -344,31 +376,54 @@ class Draft:
             return None
 
 
-def _read_manifest(folder: Path) -> Manifest:
+class _OtherFormat(DamagedVersion):
+    """A manifest that this rankwell does not read."""
+
+
+def parse_manifest(content: bytes, collection: Path = Path("DIR")) -> Manifest:
+    """Reads the content of a manifest.json.
+
+    Args:
+        content: of the file.
+        collection: the folder that a message tells to bring up to date.
+
+    Raises:
+        DamagedVersion: it is none, damaged or of another format; the message follows its name.
+    """
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
+        raw = json.loads(content)
         if raw["format_version"] != FORMAT_VERSION:
-            raise DamagedVersion(_other_format(folder, raw))
+            raise _OtherFormat(_other_format(raw, collection))
         if raw.pop(_DIGEST) != _digest(raw):
-            raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
-        if raw["version"] != folder.name:
-            raise DamagedVersion(_damage(folder, MANIFEST, f"is of version {raw['version']}"))
+            raise DamagedVersion("has changed since it was written")
         raw["labels"] = tuple(raw["labels"])
         raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
         return Manifest(**raw)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedVersion(
-            _damage(folder, MANIFEST, f"cannot be read ({type(error).__name__}: {error})")
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedVersion(f"cannot be read ({type(error).__name__}: {error})") from None
 
 
-def _other_format(folder: Path, raw: Mapping[str, Any]) -> str:
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder.parent.parent)
+        if manifest.version != folder.name:
+            raise DamagedVersion(f"is of version {manifest.version}")
+    except OSError as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, f"cannot be read ({error})")) from None
+    except _OtherFormat as error:
+        raise DamagedVersion(f"version {folder.name} {error}") from None
+    except DamagedVersion as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, str(error))) from None
+    return manifest
+
+
+def _other_format(raw: Mapping[str, Any], collection: Path) -> str:
     found = raw["format_version"]
     writer = raw.get("libraries", {}).get("rankwell", "of another version")
-    said = f"version {folder.name} has format {found}; this rankwell reads format {FORMAT_VERSION}"
+    said = f"has format {found}; this rankwell reads format {FORMAT_VERSION}"
     if found > FORMAT_VERSION:
         return f"{said}: read it with rankwell {writer}, which wrote it, or a newer one"
-    return f"{said}: bring it up to date with rankwell index {folder.parent.parent} --full"
+    return f"{said}: bring it up to date with rankwell index {collection} --full"
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The HTTP API and the page, over one open collection."""
+"""The HTTP API and the page, over the live version of a collection."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rankwell.data.errors import InputError, RankwellError
 from rankwell.data.filters import parsed_filter
-from rankwell.ranker.collection import Collection
+from rankwell.serving.following import Live
 
 _FOLDER = Path(str(files("rankwell.serving")))
 _DEFAULT_K = 10
@@ -46,23 +46,21 @@ class SearchRequest(BaseModel):
     explain: bool = False
 
 
-def create_app(collection: Collection) -> FastAPI:
-    """Returns the application that serves a collection.
-
-    Args:
-        collection: open; it stays the caller's to close.
-    """
+def create_app(live: Live) -> FastAPI:
+    """Returns the application that answers from what is live; each answer is of one version."""
+    with live.collection() as collection:
+        name = collection.config.collection.name
     app = FastAPI(
         title="rankwell",
-        description=f"Search in {collection.config.collection.name}",
+        description=f"Search in {name}",
         # the docs page would load its scripts from elsewhere, which our policy forbids
         docs_url=None,
         redoc_url=None,
     )
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     _add_errors(app)
-    _add_api(app, collection)
-    _add_page(app, collection)
+    _add_api(app, live)
+    _add_page(app, live)
 
     app.add_middleware(_Envelope)
     return app
@@ -90,7 +88,7 @@ class _Envelope:
         await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)
 
 
-def _add_api(app: FastAPI, collection: Collection) -> None:
+def _add_api(app: FastAPI, live: Live) -> None:
     # plain functions: FastAPI runs them on its threads, and a search keeps a thread busy
     @app.get("/v1/search", summary="Search")
     def search_by_url(
@@ -99,17 +97,20 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
         filter: str | None = Query(None, description="A filter, as JSON."),  # noqa: A002
         explain: bool = Query(False, description="Scores by stage and features of each hit."),
     ) -> Response:
-        result = collection.search(q, k, filter=parsed_filter(filter), explain=explain)
+        with live.collection() as collection:
+            result = collection.search(q, k, filter=parsed_filter(filter), explain=explain)
         return _json(result.to_json())
 
     @app.post("/v1/search", summary="Search")
     def search_by_body(body: SearchRequest) -> Response:
-        result = collection.search(body.query, body.k, filter=body.filter, explain=body.explain)
+        with live.collection() as collection:
+            result = collection.search(body.query, body.k, filter=body.filter, explain=body.explain)
         return _json(result.to_json())
 
     @app.get("/v1/documents/{doc_id:path}", summary="One document")
     def document(doc_id: str) -> Response:
-        found = collection.document(doc_id)
+        with live.collection() as collection:
+            found = collection.document(doc_id)
         return _json(
             {
                 "doc_id": found.doc_id,
@@ -121,15 +122,17 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/v1/version", summary="What is live")
     def version() -> Response:
-        manifest = collection.version.manifest
+        with live.collection() as collection:
+            manifest, stages = collection.version.manifest, collection.stage_names
         return _json(
             {
                 "version": manifest.version,
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
-                "stages": collection.stage_names,
+                "stages": stages,
                 "labels": manifest.labels,
                 "fingerprints": manifest.fingerprints,
+                "troubles": live.troubles,
             }
         )
 
@@ -137,8 +140,14 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
     def healthz() -> Response:
         return _json({"status": "ok"})
 
+    @app.get("/readyz", summary="Whether searches are answered, and what keeps a version back")
+    def readyz() -> Response:
+        with live.collection() as collection:
+            name = collection.version.name
+        return _json({"status": "ready", "version": name, "troubles": live.troubles})
 
-def _add_page(app: FastAPI, collection: Collection) -> None:
+
+def _add_page(app: FastAPI, live: Live) -> None:
     templates = Jinja2Templates(directory=_FOLDER / "templates")
 
     # what browsers ask for beside an answer that is no page and names no icon
@@ -148,23 +157,20 @@ def _add_page(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/", include_in_schema=False)
     def page(request: Request, q: str = "", filter: str | None = None) -> Response:  # noqa: A002
-        context: dict[str, Any] = {
-            "name": collection.config.collection.name,
-            "num_docs": len(collection),
-            "version": collection.version.name,
-            "query": q,
-            "filter": filter,
-            "result": None,
-            "error": None,
-        }
+        context: dict[str, Any] = {"query": q, "filter": filter, "result": None, "error": None}
         status = 200
-        try:
-            if q.strip():
-                parsed = parsed_filter(filter)
-                context["conditions"] = parsed or {}
-                context["result"] = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
-        except InputError as error:
-            context["error"], status = str(error), error.http_status
+        with live.collection() as collection:
+            context["name"] = collection.config.collection.name
+            context["num_docs"] = len(collection)
+            context["version"] = collection.version.name
+            try:
+                if q.strip():
+                    parsed = parsed_filter(filter)
+                    context["conditions"] = parsed or {}
+                    found = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
+                    context["result"] = found
+            except InputError as error:
+                context["error"], status = str(error), error.http_status
         return templates.TemplateResponse(request, "page.html", context, status_code=status)
 
 

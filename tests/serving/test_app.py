@@ -11,6 +11,7 @@ import pytest
 import rankwell
 from rankwell.ranker.collection import Collection
 from rankwell.serving.app import create_app
+from rankwell.serving.following import Live
 
 QUERY = "heat transfer in a boundary layer"
 AUTHOR = {"author": "ting-yili"}
@@ -23,7 +24,7 @@ Ask = Callable[..., httpx.Response]
 
 def asker(collection: Any) -> Ask:
     """Returns a function that sends one request to the application, in this process."""
-    transport = httpx.ASGITransport(create_app(collection), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(Live(collection)), raise_app_exceptions=False)
 
     async def send(method: str, url: str, **more: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -228,6 +229,24 @@ def test_version_says_what_is_live(ask: Ask, cranfield: Collection) -> None:
     assert answer["created_at"] == cranfield.version.manifest.created_at
     assert set(answer["fingerprints"]) == {"analysis", "encoder", "features", "ranker"}
     assert isinstance(answer["labels"], list)
+    assert answer["troubles"] == []
+
+
+def test_readyz_names_the_version_and_what_keeps_another_back(cranfield: Collection) -> None:
+    live = Live(cranfield)
+    transport = httpx.ASGITransport(create_app(live))
+
+    async def ask() -> dict[str, Any]:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer: dict[str, Any] = (await client.get("/readyz")).json()
+            return answer
+
+    ready = {"status": "ready", "version": "000002"}
+    assert asyncio.run(ask()) == ready | {"troubles": []}
+    live.report("version", "version 000003 is damaged")
+    assert asyncio.run(ask()) == ready | {"troubles": ["version 000003 is damaged"]}
+    live.report("version", None)
+    assert asyncio.run(ask()) == ready | {"troubles": []}
 
 
 def test_healthz_answers(ask: Ask) -> None:
