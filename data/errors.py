@@ -6,6 +6,7 @@
     │   ├── FilterError                            a filter
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
+    │   ├── DamagedJournal      exit 2, HTTP 503   a journal that is not as it was written
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
     └── Unavailable             exit 4, HTTP 503   something needed is not there
         └── MissingPackage                         an optional package, with its install line
@@ -56,6 +57,12 @@ class RejectedRecords(InputError):
 
 class DamagedVersion(InputError):
     """A version folder does not match its manifest."""
+
+    http_status = 503
+
+
+class DamagedJournal(InputError):
+    """A line of the journal is not as it was written, or of a format not known here."""
 
     http_status = 503
 
