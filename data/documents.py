@@ -110,7 +110,12 @@ class DocumentWriter:
 
 
 class DocumentStore:
-    """The documents of one version, by row."""
+    """The documents of one version, by row.
+
+    Attributes:
+        table: all columns.
+        live_N: bool; False for the rows of documents that were deleted or replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         """Maps documents.arrow into memory.
@@ -122,12 +127,18 @@ class DocumentStore:
             self.table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (OSError, pa.ArrowInvalid) as error:
             raise DamagedVersion(f"{path} cannot be opened: {error}") from None
+        self.live_N: NDArray[np.bool_] = np.ones(self.table.num_rows, bool)
         self._fields: pa.ChunkedArray | None = (
             self.table["fields"] if "fields" in self.table.column_names else None
         )
 
     def __len__(self) -> int:
-        """Returns the number of documents."""
+        """Returns the number of live documents."""
+        return int(self.live_N.sum())
+
+    @property
+    def num_rows(self) -> int:
+        """N, the number of rows, dead ones included."""
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Document:

@@ -79,7 +79,7 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
         live = store.open()
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
             draft.share(live, part)
-        with Collection(folder, live, with_ranker=False) as collection:
+        with Collection(folder, live, with_ranker=False, with_journal=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
             learned, ranker = _learn(collection, train + dev, dev, config, progress)
         ranker.save(draft.folder / RANKER)
