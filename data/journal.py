@@ -28,6 +28,10 @@ from rankwell.data.entries import (
 from rankwell.data.errors import DamagedJournal, Unavailable
 from rankwell.data.records import Document
 
+# Every search looks at each document that has changed since the version: past so many, a batch job
+# should fold them in.
+MANY_CHANGES = 5000
+
 JOURNAL = "journal"
 ENTRIES = "entries.jsonl"
 _LOCK = "lock"
