@@ -5,8 +5,8 @@
     │   ├── ConfigError                            a key or value of rankwell.toml
     │   ├── FilterError                            a filter
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
-    │   ├── DamagedJournal      exit 2, HTTP 400   a line of the journal that is not as written
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
+    │   ├── DamagedJournal      exit 2, HTTP 503   a journal that is not as it was written
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
     ├── Refused                 exit 3             a version that the release gate did not pass
     └── Unavailable             exit 4, HTTP 503   something needed is not there
@@ -62,14 +62,16 @@ class DamagedVersion(InputError):
     http_status = 503
 
 
+class DamagedJournal(InputError):
+    """A line of the journal is not as it was written, or of a format not known here."""
+
+    http_status = 503
+
+
 class NotFound(InputError):
     """The document, word or version asked for does not exist."""
 
     http_status = 404
-
-
-class DamagedJournal(InputError):
-    """A line of the journal is not as it was written."""
 
 
 class Refused(RankwellError):

@@ -28,6 +28,10 @@ from rankwell.data.entries import (
 from rankwell.data.errors import DamagedJournal, Unavailable
 from rankwell.data.records import Document
 
+# Every search looks at each document that has changed since the version: past so many, a batch job
+# should fold them in.
+MANY_CHANGES = 5000
+
 JOURNAL = "journal"
 ENTRIES = "entries.jsonl"
 _LOCK = "lock"
@@ -208,9 +212,9 @@ class Journal:
     def _opened(self) -> Iterator[IO[bytes] | None]:
         """Gives the file, locked for reading; None where there is no journal."""
         with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):  # entries put back from a copy
+                fcntl.flock(stack.enter_context(self._lock_path.open("rb")), fcntl.LOCK_SH)
             try:
-                lock = stack.enter_context(self._lock_path.open("rb"))
-                fcntl.flock(lock, fcntl.LOCK_SH)
                 file: IO[bytes] | None = stack.enter_context(self.path.open("rb"))
             except FileNotFoundError:
                 file = None

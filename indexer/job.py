@@ -5,7 +5,6 @@ and left where they are. Everything is made in pieces that a restart takes over
 (`rankwell.indexer.work`).
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,12 +16,13 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
+from rankwell.data.errors import DamagedVersion, InputError, NotFound
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files
-from rankwell.data.records import Document, Rejected
+from rankwell.data.records import Document
+from rankwell.data.rejected import check_rejected
 from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
@@ -357,7 +357,8 @@ class _Job:
             RejectedRecords: too many records cannot be used.
             InputError: there is no document, or too many are gone.
         """
-        self._write_rejected(changes.rejected)
+        allowed = self._config.documents.max_rejected
+        check_rejected(changes.rejected, allowed, self._rejected_path, "nothing was published")
         if not changes.seen:
             raise InputError("the sources hold no document; nothing was published")
         if changes.num_without_text == len(changes.seen):
@@ -388,23 +389,6 @@ class _Job:
     @property
     def _rejected_path(self) -> Path:
         return self._store.folder / REJECTED / f"{self._draft.name}.jsonl"
-
-    def _write_rejected(self, rejected: list[Rejected]) -> None:
-        """Writes the rejected records down, and stops the job where they are too many."""
-        path = self._rejected_path
-        if not rejected:
-            path.unlink(missing_ok=True)  # of a job that failed before this one
-            return
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected))
-        allowed = self._config.documents.max_rejected
-        if len(rejected) > allowed:
-            first = rejected[0]
-            raise RejectedRecords(
-                f"{len(rejected)} records were rejected, {allowed} are allowed, nothing was "
-                f"published; the first is {first.file}, line {first.line}: {first.reason}; all are "
-                f"in {path}; mend them or raise max_rejected in [documents]"
-            )
 
     def _sealed(self, encoder: str, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder}

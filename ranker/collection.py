@@ -19,8 +19,9 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
+from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
+from rankwell.data.records import Document, SearchResult, StageTime
 from rankwell.data.versions import (
     ANALYSIS,
     CANARIES,
@@ -41,7 +42,6 @@ from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
 from rankwell.indexer.lexical import TantivyEngine
-from rankwell.ranker.features import FEATURES
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -49,7 +49,9 @@ from rankwell.ranker.judging import (
     evaluate_stages,
     search_stages,
 )
+from rankwell.ranker.live import LivePart, LiveReader
 from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
@@ -63,7 +65,6 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
-from rankwell.ranker.snippets import snippet
 from rankwell.ranker.terms import resolve
 
 MAX_QUERY_WORDS = 512
@@ -87,6 +88,7 @@ class Collection:
         config: Config | None = None,
         *,
         with_ranker: bool = True,
+        with_journal: bool = True,
     ) -> None:
         """Opens every part of a version; see `open_collection`.
 
@@ -95,6 +97,7 @@ class Collection:
             version: the version.
             config: settings of search to try in place of the version's own.
             with_ranker: False leaves the ranker out, also one that no longer fits.
+            with_journal: False leaves out what has changed since the version.
         """
         self.folder = folder
         self.version = version
@@ -128,6 +131,13 @@ class Collection:
         self.first_stage = self._first_stage()
         self.features = Features(self.pool, self.config.lexical)
         self._search = self._composed()
+        folded = version.manifest.journal
+        self.journal = Journal(folder, folded=folded)
+        self._live = LiveReader(
+            self.journal, folded, self.documents, self.pool, self.analyzer, self.encoder
+        )
+        self._with_journal = with_journal
+        self.refresh()
         # the tables of words and terms are dictionaries made on first use: made here, once
         _ = forward.vocabulary.term_ids, self.pool.words.unit_VD, self.pool.words.ids
 
@@ -156,8 +166,17 @@ class Collection:
         self._dense.close()
 
     def __len__(self) -> int:
-        """Returns the number of documents."""
-        return len(self.documents)
+        """Returns the number of documents, changes since the version included."""
+        return len(self._seen(self.refresh()))
+
+    def refresh(self) -> LivePart | None:
+        """Takes in what was appended to the journal; returns what has changed since the version.
+
+        Every search does so first; where nothing was appended it costs one look at a file.
+        """
+        if self._with_journal:
+            self._live.refresh()
+        return self._live.part
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -189,13 +208,14 @@ class Collection:
             raise InputError(
                 f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
             )
-        request, degraded = self._request(query, filter)
+        live = self.refresh()
+        request, degraded = self._request(query, filter, live)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
         page = ranking.first(k)
-        hits = tuple(self._hit(place, page) for place in range(len(page.scored)))
-        explanations = self._explanations(ranking, hits) if explain else ()
+        hits = hits_of(page, self._seen(live), self.analyzer)
+        explanations = explanations_of(ranking, hits, self.stage_names) if explain else ()
         finished = time.perf_counter()
         stages = (
             StageTime("query", (prepared - started) * 1000, 0),
@@ -214,11 +234,11 @@ class Collection:
 
     def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
         """Returns a query's whole ranking with its trail of stages."""
-        return self._search(Ranking.start(self._request(query, filter)[0]))
+        return self._search(Ranking.start(self._request(query, filter, self.refresh())[0]))
 
     def candidates(self, query: str) -> Ranking:
-        """Returns a query's fused candidates before the cut, both scores completed."""
-        return self.first_stage(Ranking.start(self._request(query, None)[0]))
+        """Returns a query's fused candidates before the cut, of the version's own documents."""
+        return self.first_stage(Ranking.start(self._request(query, None, None)[0]))
 
     def rerank(
         self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
@@ -238,7 +258,7 @@ class Collection:
         titles = [""] * len(texts) if titles is None else titles
         if len(titles) != len(texts):
             raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
-        request, _ = self._request(query, None)
+        request, _ = self._request(query, None, self.refresh())
         pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
@@ -278,7 +298,8 @@ class Collection:
         parsed = parse_measures(measures)
         check_stages(stages or (), self.stage_names, self.version.name)
         judged = load_judged(load_config(self.folder), self.folder, split, judgments)
-        if (self.documents.rows_of([j.doc_id for j in judged.judgments]) < 0).all():
+        documents = self._seen(self.refresh())
+        if (documents.rows_of([j.doc_id for j in judged.judgments]) < 0).all():
             raise InputError(
                 f"none of the {len(judged.judgments)} judged documents is in the collection; check "
                 "that judgments and documents use the same ids"
@@ -287,7 +308,7 @@ class Collection:
         return evaluate_stages(
             found,
             judged,
-            self.documents.rows_of,
+            documents.rows_of,
             version=self.version.name,
             stages=tuple(runs) if runs else stages or self.stage_names,
             measures=parsed,
@@ -295,7 +316,12 @@ class Collection:
 
     def stage_runs(self, queries: Mapping[str, str], progress: Progress = silent) -> StageRuns:
         """Searches for queries, by id, and returns the order that each stage left."""
-        return search_stages(self.rank, self.documents.doc_ids, queries, progress)
+        live = self.refresh()  # the same for all queries
+
+        def rank(query: str) -> Ranking:
+            return self._search(Ranking.start(self._request(query, None, live)[0]))
+
+        return search_stages(rank, self._seen(live).doc_ids, queries, progress)
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.
@@ -303,7 +329,8 @@ class Collection:
         Raises:
             NotFound: there is no such document.
         """
-        return self.documents[self.documents.row_of(doc_id)]
+        documents = self._seen(self.refresh())
+        return documents[documents.row_of(doc_id)]
 
     def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
         """Returns the words used most like a word; see `WordVectors.neighbours`."""
@@ -312,6 +339,10 @@ class Collection:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of texts: float32 [N, D]."""
         return self.encoder.encode_documents(texts)
+
+    def _seen(self, live: LivePart | None) -> DocumentStore:
+        """Returns the documents that a search sees."""
+        return self.documents if live is None else live.documents
 
     def _first_stage(self) -> Fuse:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
@@ -341,7 +372,7 @@ class Collection:
             )
 
     def _request(
-        self, query: str, filter_: Mapping[str, Any] | None
+        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
         if not query.strip():
             raise InputError("the query is empty; give it at least one word", field="query")
@@ -354,40 +385,15 @@ class Collection:
             analysed = replace(cut, text=query)
         elif not analysed.surfaces:
             degraded = ("the query has no words",)
-        mask_N = matching_rows(filter_, self.documents) if filter_ else None
+        mask_N = matching_rows(filter_, self._seen(live)) if filter_ else None
         if mask_N is not None and not mask_N.any():
             degraded = (*degraded, "no document passes the filter")
+        if self._live.fault:
+            degraded = (*degraded, self._live.fault)
         terms = resolve(analysed, self.pool.forward)
         vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
-        return Request(analysed, terms, vector_D, mask_N), degraded
-
-    def _hit(self, place: int, ranking: Ranking) -> Hit:
-        document = self.documents[int(ranking.scored.rows_K[place])]
-        return Hit(
-            place + 1,
-            document.doc_id,
-            float(ranking.scores_K[place]),
-            document.title,
-            snippet(document.text, ranking.request.query, self.analyzer),
-            document.fields,
-        )
-
-    def _explanations(self, ranking: Ranking, hits: Sequence[Hit]) -> tuple[Explanation, ...]:
-        explanations = []
-        for place, hit in enumerate(hits):
-            row = ranking.scored.rows_K[place]
-            scores = {
-                left.time.name: float(left.scores_K[left.rows_K == row][0])
-                for left in ranking.trail
-                if left.time.name in self.stage_names and row in left.rows_K
-            }
-            features = (
-                {}
-                if ranking.features_KF is None
-                else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
-            )
-            explanations.append(Explanation(hit.doc_id, scores, features))
-        return tuple(explanations)
+        live_terms = live.terms(analysed) if live else None
+        return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded
 
 
 def open_collection(path: str | Path, version: str | None = None) -> Collection:

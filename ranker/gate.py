@@ -46,11 +46,11 @@ def release_gate(folder: Path, version: Version, live: Version | None) -> list[C
     if not _is_other_model(version, live):
         return []
     try:
-        before = Collection(folder, live)
+        before = Collection(folder, live, with_journal=False)
     except RankwellError as error:  # nothing that does not open is worth defending
         return [Check("quality", True, f"the live version does not open: {error}")]
     config = load_config(folder)
-    with before, Collection(folder, version) as after:
+    with before, Collection(folder, version, with_journal=False) as after:
         judged = _judged(config, folder)
         if judged is None:
             return [_overlap(before, after)]

@@ -80,7 +80,7 @@ def train_ranker(
         live = store.open()
         for part in PARTS:
             draft.share(live, part)
-        with Collection(folder, live, with_ranker=False) as collection:
+        with Collection(folder, live, with_ranker=False, with_journal=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
             learned, ranker = _learn(collection, train + dev, dev, config, progress)
         ranker.save(draft.folder / RANKER)

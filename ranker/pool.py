@@ -4,13 +4,13 @@ Shapes: N documents, V surface forms, U words asked for, D dimensions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.forward import ExtendedVocabulary, ForwardIndex
+from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
 from rankwell.embeddings.word_vectors import WordVectors
 
@@ -63,9 +63,55 @@ def pool_of_texts(
     whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
     vectors_ND = encoder.encode_documents(whole).astype(np.float16)
-    vocabulary = forward.vocabulary
-    assert isinstance(vocabulary, ExtendedVocabulary)
+    return _extending(collection, forward, vectors_ND)
+
+
+def joined_pool(
+    collection: Pool, analyzer: Analyzer, one: Pool, kept_N: NDArray[np.bool_], other: Pool
+) -> Pool:
+    """Returns some texts of one pool in memory and all of another as one pool.
+
+    Nothing is analysed or encoded again, so that a pool can grow a little at a time.
+
+    Args:
+        collection: whose vocabulary and statistics both pools share.
+        analyzer: the collection's.
+        one: made by `pool_of_texts` or by this function.
+        kept_N: bool; which of its texts are kept.
+        other: made by `pool_of_texts`.
+    """
+    base = collection.forward.vocabulary
+    words = [_extra_surfaces(one), _extra_surfaces(other)]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words[0] + words[1]))}
+    vocabulary = ExtendedVocabulary(base, analyzer, list(numbers))
+    lengths_NF = np.diff(one.forward.offsets).reshape(-1, NUM_FIELDS)
+    tokens_T = one.forward.tokens_T[np.repeat(kept_N, lengths_NF.sum(1))]
+    # the words of the first keep their numbers
+    renumbered = np.array([numbers[word] for word in words[1]], np.int32) + base.num_surfaces
+    others_T = other.forward.tokens_T.copy()
+    extra_T = others_T >= base.num_surfaces
+    others_T[extra_T] = renumbered[others_T[extra_T] - base.num_surfaces]
+    lengths = np.concatenate([lengths_NF[kept_N].ravel(), np.diff(other.forward.offsets)])
+    forward = ForwardIndex(
+        np.concatenate([tokens_T, others_T]),
+        np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        np.concatenate([one.forward.lengths_NF[kept_N], other.forward.lengths_NF]),
+        vocabulary,
+        collection.forward.statistics,
+    )
+    vectors_ND = np.concatenate([one.vectors_ND[kept_N], other.vectors_ND])
+    return _extending(collection, forward, vectors_ND)
+
+
+def _extending(collection: Pool, forward: ForwardIndex, vectors_ND: NDArray[np.float16]) -> Pool:
+    """Returns a pool of texts whose vocabulary extends the collection's."""
     ids = collection.words.ids
-    extra = np.array([ids.get(s, -1) for s in vocabulary.extra_surfaces], np.int32)
-    word_of_V = np.concatenate([collection.word_of_V, extra])
-    return Pool(forward, vectors_ND, collection.words, word_of_V)
+    pool = Pool(forward, vectors_ND, collection.words, collection.word_of_V)
+    extra = np.array([ids.get(surface, -1) for surface in _extra_surfaces(pool)], np.int32)
+    return replace(pool, word_of_V=np.concatenate([collection.word_of_V, extra]))
+
+
+def _extra_surfaces(pool: Pool) -> list[str]:
+    vocabulary = pool.forward.vocabulary
+    assert isinstance(vocabulary, ExtendedVocabulary)
+    return vocabulary.extra_surfaces

@@ -15,8 +15,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rankwell.data.config import DocumentsConfig
 from rankwell.data.errors import InputError, RankwellError
 from rankwell.data.filters import parsed_filter
+from rankwell.data.readers import document_of
 from rankwell.serving.following import Live
 
 _FOLDER = Path(str(files("rankwell.serving")))
@@ -44,6 +46,23 @@ class SearchRequest(BaseModel):
     k: StrictInt = _DEFAULT_K
     filter: dict[str, Any] | None = None
     explain: bool = False
+
+
+class DocumentBody(BaseModel):
+    """The body of PUT /v1/documents/{doc_id}; what is read here is durable when it is answered."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"title": "Boundary layer", "text": "The layer ...", "metadata": {"year": 1904}}
+            ]
+        },
+    )
+
+    title: str = ""
+    text: str
+    metadata: dict[str, Any] = {}
 
 
 def create_app(live: Live) -> FastAPI:
@@ -119,6 +138,22 @@ def _add_api(app: FastAPI, live: Live) -> None:
                 "fields": dict(found.fields),
             }
         )
+
+    @app.put("/v1/documents/{doc_id:path}", summary="Add or replace one document")
+    def put_document(doc_id: str, body: DocumentBody) -> Response:
+        record = {"_id": doc_id, **body.model_dump()}
+        try:
+            document = document_of(record, DocumentsConfig())
+        except ValueError as error:
+            raise InputError(str(error), field="doc_id") from None
+        with live.collection() as collection:
+            return _json({"doc_id": doc_id, "number": collection.journal.put([document])})
+
+    @app.delete("/v1/documents/{doc_id:path}", summary="Delete one document")
+    def delete_document(doc_id: str) -> Response:
+        with live.collection() as collection:
+            collection.document(doc_id)
+            return _json({"doc_id": doc_id, "number": collection.journal.delete([doc_id])})
 
     @app.get("/v1/version", summary="What is live")
     def version() -> Response:

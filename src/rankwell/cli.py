@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+import rankwell.indexer.adding
 import rankwell.indexer.commands
 import rankwell.ranker.commands
 import rankwell.ranker.comparing
@@ -52,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rankwell.indexer.commands.register(app, release_gate)
+rankwell.indexer.adding.register(app)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)
