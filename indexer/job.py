@@ -118,7 +118,7 @@ def retrain_words(
     store = VersionStore(folder)
     now = load_config(folder)
     with store.draft() as draft, room_on(folder):
-        live = store.open()
+        live = store.verify()  # what is damaged must not be carried on as sound
         config = replace(
             config_from_mapping(live.manifest.config),
             collection=now.collection,
@@ -328,6 +328,7 @@ class _Job:
         num_dead = num_rows - len(changes.seen)
         if changes.types.types != documents.field_types or num_dead > MAX_DEAD_SHARE * num_rows:
             return None
+        self._store.verify(self._live.name)  # what is damaged must not be carried on as sound
         forward = open_forward_index(self._live.folder / FORWARD)
         return Base(self._live, documents, forward, np.sort(dead_rows))
 
