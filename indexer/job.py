@@ -20,6 +20,7 @@ from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
+from rankwell.data.segmentation import Segmenter
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
@@ -44,6 +45,7 @@ NOT_JUDGED = "not judged"
 WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
 
 _REPORT_EVERY = 1000
+_SEGMENT_DOCS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ class _Job:
         """Reads all sources into the draft's documents and forward index."""
         rejected: list[Rejected] = []
         seen: dict[str, bytes] = {}
-        read = empty = without_text = 0
+        read = without_text = 0
         for path, line, record in self._records():
             read += 1
             if read % _REPORT_EVERY == 0:
@@ -251,13 +253,13 @@ class _Job:
             elif record.doc_id in seen:
                 rejected.append(Rejected(str(path), line, f"the id {record.doc_id!r} came before"))
             else:
-                seen[record.doc_id] = documents.writer.add(record)
-                empty += not documents.forward.add(record.title, record.text)
+                seen[record.doc_id] = documents.add(record)
                 without_text += not record.text
+        documents.flush()
         self._progress("reading documents", read, read)
         self._tick("reading")
         self._check_rejected(rejected)
-        self._check_texts(len(seen), without_text, empty, documents.writer)
+        self._check_texts(len(seen), without_text, documents.empty, documents.writer)
         return Counts(
             read=read,
             rejected=len(rejected),
@@ -266,7 +268,7 @@ class _Job:
             unchanged=sum(before.get(doc_id) == h for doc_id, h in seen.items()),
             deleted=sum(doc_id not in seen for doc_id in before),
             live=len(seen),
-            empty=empty,
+            empty=documents.empty,
         )
 
     def _records(self) -> Iterator[tuple[Path, int, Document | Rejected]]:
@@ -401,9 +403,24 @@ class _Job:
         return report
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Documents:
     """Where the documents of a job are written to."""
 
     writer: DocumentWriter
     forward: ForwardIndexBuilder
+    segmenter: Segmenter = field(default_factory=Segmenter)
+    empty: int = 0
+
+    def add(self, document: Document) -> bytes:
+        """Appends a document and returns its content hash."""
+        self.segmenter.add(document.title, document.text)
+        if len(self.segmenter) == _SEGMENT_DOCS:
+            self.flush()
+        return self.writer.add(document)
+
+    def flush(self) -> None:
+        """Hands the segmented documents on to the forward index."""
+        part, self.segmenter = self.segmenter.finish(), Segmenter()
+        self.forward.add_segmented(part)
+        self.empty += int((part.lengths_NF.sum(axis=1) == 0).sum())
