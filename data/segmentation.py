@@ -67,11 +67,17 @@ class Segmenter:
         self._numbers = WordNumbers()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._num_docs = 0
         self._tokens: list[NDArray[np.int32]] = []
         self._lengths: list[NDArray[np.int32]] = []
 
+    def __len__(self) -> int:
+        """Returns the number of documents so far."""
+        return self._num_docs
+
     def add(self, title: str, text: str) -> None:
         """Appends a document."""
+        self._num_docs += 1
         for field in (title, text):
             # half a surrogate pair is no word, and no reason to stop
             encoded = normalise(field).encode("utf-8", "surrogatepass")

@@ -48,6 +48,14 @@ def test_documents_become_numbers_in_order_of_first_occurrence() -> None:
     assert found.lengths_NF.tolist() == [[2, 4], [0, 0], [0, 3]]
 
 
+def test_a_segmenter_counts_its_documents() -> None:
+    segmenter = Segmenter()
+    for text in ("wing", ""):
+        segmenter.add("", text)
+    assert len(segmenter) == 2
+    assert segmenter.finish().lengths_NF.tolist() == [[0, 1], [0, 0]]
+
+
 def test_nothing_is_segmented_into_nothing() -> None:
     found = Segmenter().finish()
     assert (found.tokens_T.tolist(), found.offsets.tolist()) == ([], [0])
