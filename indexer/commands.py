@@ -1,4 +1,4 @@
-"""The commands that make a collection an index: new, index, status, verify, push, pull."""
+"""The commands that make a collection an index: new, index, status, verify."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,6 @@ from rankwell.data.terminal import out, print_json, say, shown_progress, warn
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import IndexReport, index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
-from rankwell.indexer.transfer_commands import pull, push
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -134,5 +133,5 @@ def verify(
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands."""
-    for command in (new, index, status, verify, push, pull):
+    for command in (new, index, status, verify):
         app.command()(command)

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import rankwell.indexer.commands
+import rankwell.indexer.transfer_commands
 import rankwell.ranker.commands
 import rankwell.ranker.comparing
 import rankwell.serving.commands
@@ -51,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rankwell.indexer.commands.register(app)
+rankwell.indexer.transfer_commands.register(app)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)
