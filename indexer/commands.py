@@ -16,7 +16,6 @@ from rankwell.indexer.operating import prune, publish, rollback, status, verify,
 from rankwell.indexer.releasing import refusal
 from rankwell.indexer.report import IndexReport
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
-from rankwell.indexer.transfer_commands import pull, push
 
 
 def new(
@@ -145,5 +144,5 @@ def register(app: typer.Typer, gate: Gate) -> None:
     """Adds this package's commands; index asks the gate before a version becomes live."""
     app.command()(new)
     app.command("index")(index_command(gate))
-    for command in (status, versions, verify, publish, rollback, prune, push, pull):
+    for command in (status, versions, verify, publish, rollback, prune):
         app.command()(command)

@@ -14,12 +14,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rankwell.data.config import CONFIG_FILE, config_from_mapping, render_config
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.errors import ConfigError, DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.progress import Progress, silent
 from rankwell.data.versions import (
     CURRENT,
@@ -123,6 +123,7 @@ def pull(
     _check_is_none_of_ours(location)
     name = version or published_name(location)
     content, manifest = _read_manifest(location, name)
+    config = _config_text(location, manifest)
     store = VersionStore(folder)
     copied = Transfer(name, len(manifest.files), 0, 0)
     if name in store.names():
@@ -140,8 +141,7 @@ def pull(
             copied = Transfer(name, len(manifest.files), told.started, told.done)
             shutil.rmtree(pulled)
     if not (folder / CONFIG_FILE).exists():
-        config = render_config(config_from_mapping(manifest.config))
-        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
+        _write_whole(folder / CONFIG_FILE, [config.encode()])
     store.set_current(name)
     return copied
 
@@ -228,7 +228,17 @@ def _download(
     return told
 
 
-def _write_whole(path: Path, chunks: Iterator[bytes]) -> None:
+def _config_text(location: Location, manifest: Manifest) -> str:
+    try:
+        return render_config(config_from_mapping(manifest.config))
+    except ConfigError as error:
+        raise InputError(
+            f"version {manifest.version} at '{location}' has settings that this rankwell does not "
+            f"know ({error}); nothing was pulled: use the rankwell that made it"
+        ) from None
+
+
+def _write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         for chunk in chunks:

@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 import rankwell
-from rankwell.data.config import load_config
+from rankwell.data.config import Config, load_config
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RankwellError, Unavailable
 from rankwell.data.versions import MANIFEST, Version, VersionStore
 from rankwell.indexer.location import Location
@@ -230,6 +230,7 @@ def test_a_pull_killed_at_any_step_is_never_seen_half_and_goes_on(
     push(folder, location)
     first = tmp_path / "first"
     pull(location, first)
+    (first / "rankwell.toml").unlink()
     published(folder, documents=b"two", **{"ranker/weights": b"second!"})
     push(folder, location)
     step, complete = 0, False
@@ -246,6 +247,7 @@ def test_a_pull_killed_at_any_step_is_never_seen_half_and_goes_on(
         lacking = 0 if "000002" in store.names() else 2 - len(whole)
         assert pull(location, here).num_copied == lacking
         assert store.verify().name == "000002"
+        assert load_config(here) == Config()
         assert [path.name for path in (here / "jobs").iterdir()] in (["lock"], ["lock", "pulled"])
         assert not list((here / "versions").glob(".draft-*"))
     assert step > 10
@@ -375,6 +377,21 @@ def test_a_manifest_that_points_outside_of_its_version_is_refused(
     (far / "manifests" / "000002.json").write_bytes(signed(content))
     with pytest.raises(DamagedVersion, match="is of version 000001"):
         pull(location, tmp_path / "new", "000002")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_version_with_settings_of_another_rankwell_is_not_pulled(
+    folder: Path, far: Path, location: Location, tmp_path: Path
+) -> None:
+    push(folder, location)
+    content = json.loads((far / "manifests" / "000001.json").read_bytes())
+    del content["sha256"]
+    content["config"] = {"lexical": {"k9": 1}}
+    (far / "manifests" / "000001.json").write_bytes(signed(content))
+    with pytest.raises(
+        InputError, match=r"does not know \(unknown key 'k9' in \[lexical\].*use the"
+    ):
+        pull(location, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
