@@ -226,6 +226,8 @@ class _Job:
         self._work.remove()
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
+        if passed and self.journal:
+            Journal(self._store.folder, folded=self.journal_number).compact()
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)

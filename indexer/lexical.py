@@ -56,11 +56,20 @@ class TantivyEngine:
         self._searcher = self._index.searcher()
 
     @classmethod
-    def build(cls, folder: Path, forward: ForwardIndex) -> "TantivyEngine":
-        """Writes the terms of all documents of a forward index into a folder and opens it."""
+    def build(
+        cls, folder: Path, forward: ForwardIndex, live_N: NDArray[np.bool_] | None = None
+    ) -> "TantivyEngine":
+        """Writes the terms of the live rows of a forward index into a folder and opens it.
+
+        Args:
+            folder: of the index.
+            forward: all rows.
+            live_N: bool; which rows are live, None: all.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(_schema(), path=str(folder))
-        return cls._written(folder, index, forward, np.zeros(0, np.int64), 0)
+        live_N = np.ones(forward.num_rows, bool) if live_N is None else live_N
+        return cls._written(folder, index, forward, np.zeros(0, np.int64), 0, live_N)
 
     @classmethod
     def extend(
@@ -90,7 +99,9 @@ class TantivyEngine:
             else:
                 _link(file, folder / file.name)
         index = tantivy.Index.open(str(folder))
-        return cls._written(folder, index, forward, dead_rows, forward.num_rows - num_fresh)
+        live_N = np.ones(forward.num_rows, bool)
+        first_row = forward.num_rows - num_fresh
+        return cls._written(folder, index, forward, dead_rows, first_row, live_N)
 
     @classmethod
     def _written(
@@ -100,13 +111,16 @@ class TantivyEngine:
         forward: ForwardIndex,
         dead_rows: NDArray[np.int64],
         first_row: int,
+        live_N: NDArray[np.bool_],
     ) -> "TantivyEngine":
-        """Deletes rows, adds those from the first one on, and opens the index."""
+        """Deletes rows, adds the live ones from the first one on, and opens the index."""
         _register_tokenizer(index)
         writer = index.writer(_WRITER_BYTES, num_threads=min(4, os.cpu_count() or 1))
         for row in dead_rows.tolist():
             writer.delete_documents_by_term(_ROW, row)
         for row, terms in enumerate(_texts_of_terms(forward, first_row), start=first_row):
+            if not live_N[row]:
+                continue
             document = tantivy.Document()
             document.add_text(_TERMS, terms)
             document.add_integer(_ROW, row)

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from rankwell.data.terminal import print_json, say, shown_progress
+from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress
 from rankwell.indexer import transfer
-from rankwell.indexer.commands import Folder, Json
 from rankwell.indexer.location import Location
 
 _Url = Annotated[
