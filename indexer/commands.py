@@ -83,10 +83,13 @@ def index_command(gate: Gate) -> Callable[..., None]:
                 metavar="URL", help="Where workers on other hosts leave shards: a folder, s3://..."
             ),
         ] = "",
+        progress_form: Annotated[
+            str, typer.Option("--progress", help="auto, or json: lines for machines on stderr.")
+        ] = "auto",
         json: Json = False,
     ) -> None:
         """Build a version from the configured sources and the journal, and publish it."""
-        with shown_progress() as progress:
+        with shown_progress(progress_form) as progress:
             report = index_collection(
                 folder,
                 full=full,
