@@ -63,9 +63,12 @@ class FieldTypes:
         """Widens the types so that these fields fit too."""
         for name, value in fields.items():
             known, new = self._types.get(name), _type_of(value)
-            self._types[name] = _common_type(known, new)
-            if known not in (None, new) and pa.types.is_string(self._types[name]):
-                self.mixed.add(name)
+            if known is None:
+                self._types[name] = new
+            elif known is not new and known != new:
+                self._types[name] = _common_type(known, new)
+                if pa.types.is_string(self._types[name]):
+                    self.mixed.add(name)
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -263,10 +266,8 @@ def _type_of(value: FieldValue) -> pa.DataType:
     return pa.list_(pa.string()) if isinstance(value, list) else pa.string()
 
 
-def _common_type(known: pa.DataType | None, new: pa.DataType) -> pa.DataType:
+def _common_type(known: pa.DataType, new: pa.DataType) -> pa.DataType:
     """Returns a type that holds both: numbers become floats, lists win, all else becomes text."""
-    if known is None or known == new:
-        return new
     if pa.types.is_list(known) or pa.types.is_list(new):
         return pa.list_(pa.string())
     if {known, new} == {pa.int64(), pa.float64()}:
