@@ -16,6 +16,9 @@ import pytest
 import rankwell
 from rankwell.data.config import Config, load_config
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RankwellError, Unavailable
+from rankwell.data.journal import Journal
+from rankwell.data.records import Document
+from rankwell.data.release import releases
 from rankwell.data.versions import MANIFEST, Version, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import pull, push
@@ -477,3 +480,20 @@ def test_placing_another_content_leaves_nothing(folder: Path, tmp_path: Path) ->
 def _no_memory_left() -> Iterator[None]:
     yield
     assert fsspec.filesystem("memory").store == {}
+
+
+def test_a_pull_is_logged_once_and_refused_over_changes_of_its_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    location, other = Location(str(tmp_path / "shared")), tmp_path / "other"
+    push(folder, location)
+    pull(location, other)
+    pull(location, other)
+    [release] = releases(other)
+    assert (release.version, release.action) == ("000001", "published")
+    assert release.reason == f"pulled from {location}"
+    Journal(other).put([Document("a", "of this host")])
+    with pytest.raises(InputError, match=r"changes of its own in its journal.*rankwell withdraw"):
+        pull(location, other)
+    Journal(other).withdraw(["a"])
+    assert pull(location, other).version == "000001"
