@@ -3,7 +3,7 @@
 Tokens are surface forms; the vocabulary's tables give each its term (stem, or nothing for a stop
 word). Exact BM25, the ranking features and the training of word vectors all read from here.
 
-Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
+Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms, B sentences.
 """
 
 import json
@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer, words
 from rankwell.data.errors import DamagedVersion
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FIELDS = ("title", "text")
 NUM_FIELDS = len(FIELDS)
 
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
 LENGTHS = "lengths.npy"
+SENTENCES = "sentences.npy"
 DOCUMENT_FREQUENCIES = "document_frequencies.npy"
 COLLECTION_FREQUENCIES = "collection_frequencies.npy"
 FORMS = "forms.npy"
@@ -213,6 +214,7 @@ class ForwardIndex:
         tokens_T: int32; surface forms, documents and their fields one after another.
         offsets: int64 [N * F + 1]; where each field of each document starts in tokens_T.
         lengths_NF: int32; terms in each field, stop words left out: BM25's document length.
+        sentences: int64 [B + 1]; where each sentence starts in tokens_T, and the last one's end.
         vocabulary: the tables over the surface forms.
         statistics: the collection's statistics, also for texts that are not part of it.
     """
@@ -220,6 +222,7 @@ class ForwardIndex:
     tokens_T: NDArray[np.int32]
     offsets: NDArray[np.int64]
     lengths_NF: NDArray[np.int32]
+    sentences: NDArray[np.int64]
     vocabulary: Vocabulary
     statistics: Statistics
 
@@ -256,7 +259,8 @@ class ForwardIndex:
         offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
         lengths_NF = np.zeros((len(texts), NUM_FIELDS), np.int32)
         count_lengths(tokens_T, offsets, vocabulary.term_V, lengths_NF)
-        return ForwardIndex(tokens_T, offsets, lengths_NF, vocabulary, self.statistics)
+        # nothing trains on these texts, so that their fields may stand for sentences
+        return ForwardIndex(tokens_T, offsets, lengths_NF, offsets, vocabulary, self.statistics)
 
 
 def open_forward_index(folder: Path) -> ForwardIndex:
@@ -280,6 +284,7 @@ def open_forward_index(folder: Path) -> ForwardIndex:
             tokens_T=_mapped(folder / TOKENS),
             offsets=_mapped(folder / OFFSETS),
             lengths_NF=_mapped(folder / LENGTHS),
+            sentences=_mapped(folder / SENTENCES),
             vocabulary=Vocabulary(
                 vocabulary["surface"].combine_chunks(),
                 vocabulary["count"].to_numpy(),
@@ -311,6 +316,9 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_d
         raise ValueError(f"offsets or lengths are not those of {num_docs} documents")
     if offsets[0] != 0 or offsets[-1] != num_tokens or (np.diff(offsets) < 0).any():
         raise ValueError(f"{OFFSETS} points outside of the tokens")
+    sentences = _mapped(folder / SENTENCES)
+    if sentences[0] != 0 or sentences[-1] != num_tokens or (np.diff(sentences) < 0).any():
+        raise ValueError(f"{SENTENCES} points outside of the tokens")
     if term_V.size and not -1 <= term_V.min() <= term_V.max() < num_terms:
         raise ValueError(f"{VOCABULARY} points outside of the terms")
     if len(forms_V) != num_surfaces or (

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rankwell.data.analysis import Analyzer, words
+from rankwell.data.analysis import Analyzer, sentences, words
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,
@@ -23,6 +23,7 @@ from rankwell.data.forward import (
     LENGTHS,
     NUM_FIELDS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -46,21 +47,18 @@ class ForwardIndexBuilder:
         self._folder = folder
         self._ids: dict[str, int] = _Numbering()
         self._lengths = array("i")
+        self._sentences = array("q", [0])
+        self._num_spooled = 0
         self._buffer = array("i")
         self._spool = (folder / "tokens.spool").open("wb")
 
     def add(self, title: str, text: str) -> int:
         """Appends a document and returns the number of its words."""
-        number_of = self._ids.__getitem__
-        before = len(self._buffer)
-        self._buffer.extend(map(number_of, words(title)))
-        middle = len(self._buffer)
-        self._buffer.extend(map(number_of, words(text)))
-        after = len(self._buffer)
-        self._lengths.extend((middle - before, after - middle))
-        if after > _FLUSH_TOKENS:
+        lengths = [self._add_field(field) for field in (title, text)]
+        self._lengths.extend(lengths)
+        if len(self._buffer) > _FLUSH_TOKENS:
             self._flush()
-        return after - before
+        return sum(lengths)
 
     def finish(self, analyzer: Analyzer) -> ForwardIndex:
         """Numbers the words by falling frequency, counts, writes all files and opens them."""
@@ -83,6 +81,7 @@ class ForwardIndexBuilder:
         spool.unlink()
         offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int64))])
         np.save(self._folder / OFFSETS, offsets)
+        np.save(self._folder / SENTENCES, np.asarray(self._sentences, np.int64))
         terms, term_V = _term_table(analyzer.terms(surfaces))
         self._write_vocabulary(surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
@@ -92,8 +91,18 @@ class ForwardIndexBuilder:
         """Lets go of the spool of a build that ends early."""
         self._spool.close()
 
+    def _add_field(self, text: str) -> int:
+        before = len(self._buffer)
+        for sentence in sentences(text):
+            self._buffer.extend(map(self._ids.__getitem__, words(sentence)))
+            end = self._num_spooled + len(self._buffer)
+            if end > self._sentences[-1]:
+                self._sentences.append(end)
+        return len(self._buffer) - before
+
     def _flush(self) -> None:
         self._buffer.tofile(self._spool)
+        self._num_spooled += len(self._buffer)
         self._buffer = array("i")
 
     def _numbered(

@@ -187,7 +187,7 @@ def train_span(
         num_words, 1
     ):
         raise ValueError(f"the noise has words that are not among the {num_words} of the tables")
-    if not (bounds.size and (np.diff(bounds) >= 0).all() and 0 <= bounds[0]) or (
+    if not (bounds.size and (np.diff(bounds) >= 0).all() and bounds[0] >= 0) or (
         bounds[-1] > len(tokens_T)
     ):
         raise ValueError(f"the sentences' bounds do not lie in order within {len(tokens_T)} tokens")
