@@ -309,40 +309,28 @@ def _train(
                 for n in range(negatives):
                     if targets_J[1 + n] == targets_J[0]:
                         _weigh(weights_F, 1 + n, np.float32(0))
+            x_F, inputs_C, num_inputs = words_F, rows_C, num_rows
             if cbow:
                 _mean(words_F, rows_C, num_rows, width, mean_P, before_P)
-                _move(
-                    mean_P,
-                    first_row,
-                    1,
-                    contexts_F,
-                    targets_J,
-                    width,
-                    weights_F,
-                    gradients_F,
-                    vectors,
-                )
-                for c in range(num_rows):
-                    for d in range(width):
-                        words_F[rows_C[c] + d] += mean_P[d] - before_P[d]
-                num_rows = 1
-            else:
-                _move(
-                    words_F,
-                    rows_C,
-                    num_rows,
-                    contexts_F,
-                    targets_J,
-                    width,
-                    weights_F,
-                    gradients_F,
-                    vectors,
-                )
+                x_F, inputs_C, num_inputs = mean_P, first_row, 1
+            _move(
+                x_F,
+                inputs_C,
+                num_inputs,
+                contexts_F,
+                targets_J,
+                width,
+                weights_F,
+                gradients_F,
+                vectors,
+            )
+            if cbow:
+                _follow(words_F, rows_C, num_rows, width, mean_P, before_P)
             if clash:
                 _weigh_all(weights_F, negatives, rate)
             if state >> np.uint64(58) == 0 and rate > 0:
-                loss += _loss(gradients_F, num_rows, negatives, rate)
-                num_pairs += num_rows
+                loss += _loss(gradients_F, num_inputs, negatives, rate)
+                num_pairs += num_inputs
     return num_trained, num_pairs, loss
 
 
@@ -378,11 +366,29 @@ def _weigh_all(weights_F: Array, negatives: int, rate: float) -> None:
 def _mean(
     words_F: Array, rows_C: Array, num_rows: int, width: int, mean_P: Array, before_P: Array
 ) -> None:
+    """Writes the mean of a window's rows."""
+    mean_P[:] = 0
+    for c in range(num_rows):
+        x_P = words_F[rows_C[c] : rows_C[c] + width]
+        for d in range(width):
+            mean_P[d] += x_P[d]
+    share = np.float32(1) / np.float32(num_rows)
     for d in range(width):
-        total = np.float32(0)
-        for c in range(num_rows):
-            total += words_F[rows_C[c] + d]
-        mean_P[d] = before_P[d] = total / np.float32(num_rows)
+        mean_P[d] *= share
+        before_P[d] = mean_P[d]
+
+
+@numba.njit(nogil=True)
+def _follow(
+    words_F: Array, rows_C: Array, num_rows: int, width: int, mean_P: Array, before_P: Array
+) -> None:
+    """Moves each row of a window as far as its mean has moved."""
+    for d in range(width):
+        before_P[d] = mean_P[d] - before_P[d]
+    for c in range(num_rows):
+        x_P = words_F[rows_C[c] : rows_C[c] + width]
+        for d in range(width):
+            x_P[d] += before_P[d]
 
 
 @numba.njit(nogil=True)
@@ -538,7 +544,7 @@ def _update_by_lanes(
         store(y_F, t5 + d, add(load(y_F, t5 + d), s5))
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, fastmath={"reassoc", "contract"})
 def _score_plainly(
     x_F: Array,
     rows_C: Array,
@@ -553,10 +559,12 @@ def _score_plainly(
     gradient: int,
 ) -> None:
     for c in range(num_rows):
+        x_P = x_F[rows_C[c] : rows_C[c] + width]
         for j in range(_TARGETS):
+            y_P = y_F[targets_J[first + j] : targets_J[first + j] + width]
             score = np.float32(0)
             for d in range(width):
-                score += x_F[rows_C[c] + d] * y_F[targets_J[first + j] + d]
+                score += x_P[d] * y_P[d]
             chance = np.float32(1) / (np.float32(1) + np.exp(-score))
             gradients_F[gradient + c * _SLOTS + j] = weights_F[weight + j] * (
                 weights_F[weight + WIDTH + j] - chance
@@ -575,15 +583,19 @@ def _update_plainly(
     gradients_F: Array,
     gradient: int,
 ) -> None:
-    steps_J = np.zeros(_TARGETS, np.float32)
-    for d in range(width):
-        steps_J[:] = 0
-        for c in range(num_rows):
-            x = moved = x_F[rows_C[c] + d]
-            for j in range(_TARGETS):
-                g = gradients_F[gradient + c * _SLOTS + j]
-                moved += g * y_F[targets_J[first + j] + d]
-                steps_J[j] += g * x
-            x_F[rows_C[c] + d] = moved
+    steps_JP = np.zeros((_TARGETS, width), np.float32)
+    for c in range(num_rows):
+        x_P = x_F[rows_C[c] : rows_C[c] + width]
         for j in range(_TARGETS):
-            y_F[targets_J[first + j] + d] += steps_J[j]
+            g = gradients_F[gradient + c * _SLOTS + j]
+            for d in range(width):
+                steps_JP[j, d] += g * x_P[d]
+        for j in range(_TARGETS):
+            g = gradients_F[gradient + c * _SLOTS + j]
+            y_P = y_F[targets_J[first + j] : targets_J[first + j] + width]
+            for d in range(width):
+                x_P[d] += g * y_P[d]
+    for j in range(_TARGETS):
+        y_P = y_F[targets_J[first + j] : targets_J[first + j] + width]
+        for d in range(width):
+            y_P[d] += steps_JP[j, d]

@@ -149,6 +149,8 @@ def train_words(
         InputError: the training diverged, or the vectors to start from cannot be used.
     """
     task = WordTask(TrainingText.of(forward, config), config, seed, folder)
-    run = Run(task, progress=progress)
+    run = Run(
+        task, progress=lambda _, done, total=None: progress("training word vectors", done, total)
+    )
     single.train(run)
     return TrainedWords(task.vectors(run.tables), run.report.examples, task.epochs)

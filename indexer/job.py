@@ -35,8 +35,7 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.sif import SifEncoder
-from rankwell.embeddings.skipgram import train_words
-from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
 from rankwell.indexer.lexical import TantivyEngine
 
@@ -114,21 +113,12 @@ def _live(store: VersionStore, full: bool) -> Version | None:
         raise
 
 
-def fit_encoder(forward: ForwardIndex, config: Config, progress: Progress = silent) -> SifEncoder:
+def fit_encoder(
+    forward: ForwardIndex, config: Config, folder: Path, progress: Progress = silent
+) -> SifEncoder:
     """Trains word vectors on a forward index and fits the encoder that pools them."""
-    trained = train_words(
-        forward,
-        config.words,
-        config.collection.seed,
-        lambda done, total: progress("training word vectors", done, total),
-    )
-    num_words = len(trained.vectors_VD)
-    word_vectors = WordVectors(
-        tuple(forward.vocabulary.surfaces[:num_words]),
-        np.array(forward.vocabulary.counts_V[:num_words]),
-        trained.vectors_VD,
-    )
-    return SifEncoder.fit(word_vectors, config.dense.sif, forward)
+    trained = train_words(forward, config.words, config.collection.seed, progress, folder)
+    return SifEncoder.fit(trained.vectors, config.dense.sif, forward)
 
 
 def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> FaissEngine:
@@ -155,7 +145,7 @@ def retrain_words(folder: Path, progress: Progress = silent) -> Version:
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
             draft.share(live, part)
         forward = open_forward_index(live.folder / FORWARD)
-        encoder = fit_encoder(forward, config, progress)
+        encoder = fit_encoder(forward, config, folder, progress)
         write_vectors(draft, encoder, forward).close()
         mapping, before = config.to_mapping(), live.manifest.labels
         return draft.publish(
@@ -350,7 +340,7 @@ class _Job:
             )
             if same:
                 return SifEncoder.load(self._live.folder / ENCODER), True
-        return fit_encoder(forward, self._config, self._progress), False
+        return fit_encoder(forward, self._config, self._folder, self._progress), False
 
     def _publish(self, encoder: SifEncoder, kept: bool, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder.fingerprint}
