@@ -77,31 +77,39 @@ def find_phrases(
     return Phrases(distinct[chosen], counts[chosen])
 
 
-def join_phrases(
-    tokens_T: NDArray[np.int32],
-    bounds: NDArray[np.int64],
-    keys_N: NDArray[np.int64],
-    numbers_N: NDArray[np.int32],
-    word_of_V: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Renumbers words, and makes phrases one word each; of phrases that overlap the first wins.
+@dataclass(frozen=True, slots=True)
+class Renumbering:
+    """From the words of a collection to others, phrases being one word each.
 
-    Args:
-        tokens_T: words by number.
-        bounds: int64 [B + 1]; phrases do not cross these, and what lies outside of them is left.
-        keys_N: the phrases' keys, sorted.
-        numbers_N: the number that each phrase gets.
-        word_of_V: int32; the number that each word gets.
-
-    Returns:
-        The new tokens and the bounds in them.
+    Attributes:
+        word_of_V: int32; the number that each word gets, -1 where it gets none.
+        keys_N: int64, sorted; phrases, as in `Phrases`.
+        numbers_N: int32; the number that each phrase gets.
     """
-    joined_T = np.empty(int(bounds[-1] - bounds[0]), np.int32)
-    new_bounds = np.zeros(len(bounds), np.int64)
-    begins_V = np.zeros(len(word_of_V), np.bool_)
-    begins_V[keys_N >> 32] = True
-    length = _join(tokens_T, bounds, keys_N, numbers_N, word_of_V, begins_V, joined_T, new_bounds)
-    return joined_T[:length], new_bounds
+
+    word_of_V: NDArray[np.int32]
+    keys_N: NDArray[np.int64]
+    numbers_N: NDArray[np.int32]
+
+    def apply(
+        self, tokens_T: NDArray[np.int32], bounds: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Renumbers a text; of phrases that overlap the first one wins.
+
+        Args:
+            tokens_T: words by number.
+            bounds: int64 [B + 1]; phrases do not cross these, and what lies outside is left out.
+
+        Returns:
+            The new tokens, and the bounds in them.
+        """
+        joined_T = np.empty(int(bounds[-1] - bounds[0]), np.int32)
+        new_bounds = np.zeros(len(bounds), np.int64)
+        begins_V = np.zeros(len(self.word_of_V), np.bool_)
+        begins_V[self.keys_N >> 32] = True
+        tables = self.keys_N, self.numbers_N, self.word_of_V, begins_V
+        length = _join(tokens_T, bounds, *tables, joined_T, new_bounds)
+        return joined_T[:length], new_bounds
 
 
 _NO_KEYS = np.zeros(0, np.int64)

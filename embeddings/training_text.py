@@ -3,7 +3,6 @@
 Shapes: T tokens, B sentences, V trained words.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 
 from rankwell.data.config import WordsConfig
 from rankwell.data.forward import ForwardIndex
-from rankwell.embeddings.phrases import JOINT, find_phrases, join_phrases
+from rankwell.embeddings.phrases import JOINT, Renumbering, find_phrases
 
-_SPAN = 1 << 20
+_COUNTED_SENTENCES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class TrainingText:
     counts_V: NDArray[np.int64]
     tokens_T: NDArray[np.int32]
     sentences: NDArray[np.int64]
-    _keys_N: NDArray[np.int64]
-    _numbers_N: NDArray[np.int32]
-    _word_of_S: NDArray[np.int32] | None  # of each surface form; None: words are the first forms
+    _renumbering: Renumbering | None  # none: the words are the first surface forms
 
     @classmethod
     def of(cls, forward: ForwardIndex, config: WordsConfig) -> "TrainingText":
@@ -61,9 +58,8 @@ class TrainingText:
                 config.phrases,
             )
             keys_N = found.keys_N
-            phrase_counts = _counts_of_joined(forward, keys_N, len(counts_S))
-            counts_S = phrase_counts[: len(counts_S)]
-            phrase_counts = phrase_counts[len(counts_S) :]
+            joined = _counts_of_joined(forward, keys_N, len(counts_S))
+            counts_S, phrase_counts = joined[: len(counts_S)], joined[len(counts_S) :]
         counts = np.concatenate([counts_S, phrase_counts])
         order = np.argsort(-counts, kind="stable")
         order = order[counts[order] >= min_count][: config.max_words]
@@ -74,16 +70,14 @@ class TrainingText:
             *surfaces,
             *(JOINT.join((surfaces[key >> 32], surfaces[key & 0xFFFFFFFF])) for key in keys_N),
         ]
-        numbers_N = number_of[len(counts_S) :]
-        with_vector = numbers_N >= 0
+        words_S, phrases_N = number_of[: len(counts_S)], number_of[len(counts_S) :]
+        kept = phrases_N >= 0
         return cls(
             tuple(names[i] for i in order),
             counts[order],
             forward.tokens_T,
             forward.sentences,
-            keys_N[with_vector],
-            numbers_N[with_vector],
-            number_of[: len(counts_S)] if len(keys_N) else None,
+            Renumbering(words_S, keys_N[kept], phrases_N[kept]) if len(keys_N) else None,
         )
 
     @property
@@ -117,11 +111,11 @@ class TrainingText:
         bounds = np.asarray(self.sentences[first : last + 1])
         tokens_T = self.tokens_T[bounds[0] : bounds[-1]]
         bounds = bounds - bounds[0]
-        if self._word_of_S is None:
+        if self._renumbering is None:
             return np.asarray(tokens_T), bounds
-        return join_phrases(tokens_T, bounds, self._keys_N, self._numbers_N, self._word_of_S)
+        return self._renumbering.apply(tokens_T, bounds)
 
-    def spans(self, num_tokens: int = _SPAN) -> list[tuple[int, int]]:
+    def spans(self, num_tokens: int) -> list[tuple[int, int]]:
         """Returns the first and last sentence of runs of about so many tokens, in order."""
         sentences = self.sentences
         cuts = np.searchsorted(sentences, np.arange(0, self.num_tokens, num_tokens))
@@ -134,12 +128,10 @@ def _counts_of_joined(
 ) -> NDArray[np.int64]:
     """Returns the counts of surface forms and then of phrases, once phrases are one word."""
     numbers_N = np.arange(num_surfaces, num_surfaces + len(keys_N), dtype=np.int32)
+    renumbering = Renumbering(np.arange(num_surfaces, dtype=np.int32), keys_N, numbers_N)
     counts = np.zeros(num_surfaces + len(keys_N), np.int64)
-    every = np.arange(num_surfaces, dtype=np.int32)
-    sentences: Sequence[int] = forward.sentences
-    step = 1 << 16
-    for start in range(0, len(sentences) - 1, step):
-        bounds = np.asarray(sentences[start : start + step + 1])
-        joined_T, _ = join_phrases(forward.tokens_T, bounds, keys_N, numbers_N, every)
+    for start in range(0, len(forward.sentences) - 1, _COUNTED_SENTENCES):
+        bounds = np.asarray(forward.sentences[start : start + _COUNTED_SENTENCES + 1])
+        joined_T, _ = renumbering.apply(forward.tokens_T, bounds)
         counts += np.bincount(joined_T, minlength=len(counts))
     return counts
