@@ -15,8 +15,9 @@ from rankwell.embeddings.kernel import Sampling, Tables, train_span
 from rankwell.embeddings.training_text import TrainingText
 from rankwell.embeddings.vector_files import read_start
 from rankwell.embeddings.word_vectors import WordVectors
-from rankwell.training import single
-from rankwell.training.run import Run
+from rankwell.training.checkpoints import Checkpoints
+from rankwell.training.run import Report
+from rankwell.training.strategy import Strategy, train
 from rankwell.training.task import StepResult
 from rankwell.training.task import Tables as NamedTables
 
@@ -35,11 +36,13 @@ class TrainedWords:
         vectors: the words with their vectors.
         num_words: tokens read over all epochs, before frequent ones were thinned out.
         epochs: passes made.
+        report: the curve of the training, and what happened in it.
     """
 
     vectors: WordVectors
     num_words: int
     epochs: int
+    report: Report
 
 
 class WordTask:
@@ -132,6 +135,8 @@ def train_words(
     seed: int,
     progress: Progress = silent,
     folder: Path = Path(),
+    strategy: Strategy | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedWords:
     """Trains word vectors on the surface forms of a collection.
 
@@ -141,16 +146,24 @@ def train_words(
         seed: start of all randomness; the same seed gives the same bytes on one machine.
         progress: told of the steps.
         folder: where a relative `start` of the configuration begins.
+        strategy: on which workers; None: single.
+        checkpoints: where an interrupted training is resumed; None: nowhere.
 
     Returns:
         The vectors of all words that occur at least min_count times (less in small collections).
 
     Raises:
-        InputError: the training diverged, or the vectors to start from cannot be used.
+        InputError: the training diverged, the vectors to start from cannot be used, or there are
+            more workers than parts of the work.
+        Unavailable: workers die again and again, or the strategy's packages are missing.
     """
     task = WordTask(TrainingText.of(forward, config), config, seed, folder)
-    run = Run(
-        task, progress=lambda _, done, total=None: progress("training word vectors", done, total)
+    trained = train(
+        task,
+        strategy,
+        checkpoints=checkpoints,
+        progress=lambda _, done, total=None: progress("training word vectors", done, total),
     )
-    single.train(run)
-    return TrainedWords(task.vectors(run.tables), run.report.examples, task.epochs)
+    return TrainedWords(
+        task.vectors(trained.tables), trained.report.examples, task.epochs, trained.report
+    )

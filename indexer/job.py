@@ -3,7 +3,7 @@
 import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,10 @@ from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.training.checkpoints import Checkpoints
+from rankwell.training.group import rank
+from rankwell.training.run import Report
+from rankwell.training.strategy import Strategy
 
 NOT_JUDGED = "not judged"
 WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
@@ -114,10 +118,19 @@ def _live(store: VersionStore, full: bool) -> Version | None:
 
 
 def fit_encoder(
-    forward: ForwardIndex, config: Config, folder: Path, progress: Progress = silent
+    forward: ForwardIndex,
+    config: Config,
+    folder: Path,
+    progress: Progress = silent,
+    strategy: Strategy | None = None,
+    checkpoints: Checkpoints | None = None,
+    reported: Callable[[Report], None] = lambda report: None,
 ) -> SifEncoder:
     """Trains word vectors on a forward index and fits the encoder that pools them."""
-    trained = train_words(forward, config.words, config.collection.seed, progress, folder)
+    trained = train_words(
+        forward, config.words, config.collection.seed, progress, folder, strategy, checkpoints
+    )
+    reported(trained.report)
     return SifEncoder.fit(trained.vectors, config.dense.sif, forward)
 
 
@@ -129,26 +142,45 @@ def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> F
     return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
 
 
-def retrain_words(folder: Path, progress: Progress = silent) -> Version:
+def retrain_words(
+    folder: Path,
+    progress: Progress = silent,
+    strategy: Strategy | None = None,
+    reported: Callable[[Report], None] = lambda report: None,
+) -> Version:
     """Trains word vectors again, and the document vectors with them, as a new version.
 
-    A ranker belongs to the vectors it was trained on, so the new version has none.
+    A ranker belongs to the vectors it was trained on, so the new version has none. An interrupted
+    training is resumed from its last checkpoint, by whichever strategy.
+
+    Args:
+        folder: the collection.
+        progress: told how far the training is.
+        strategy: on which workers; None: single.
+        reported: told what happened in the training.
 
     Raises:
         NotFound: there is no version yet.
         InputError: the configuration cannot be used, or another job is at work.
+        Unavailable: workers die again and again, or the strategy's packages are missing.
     """
     config = load_config(folder)
     store = VersionStore(folder)
+    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
+        live = store.open()
+        forward = open_forward_index(live.folder / FORWARD)
+        train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
+        return live
+    checkpoints = Checkpoints(folder / JOBS / "words")
     with store.draft() as draft:
         live = store.open()
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
             draft.share(live, part)
         forward = open_forward_index(live.folder / FORWARD)
-        encoder = fit_encoder(forward, config, folder, progress)
+        encoder = fit_encoder(forward, config, folder, progress, strategy, checkpoints, reported)
         write_vectors(draft, encoder, forward).close()
         mapping, before = config.to_mapping(), live.manifest.labels
-        return draft.publish(
+        version = draft.publish(
             config={
                 **live.manifest.config,
                 **{section: mapping[section] for section in ("collection", "words", "dense")},
@@ -163,6 +195,8 @@ def retrain_words(folder: Path, progress: Progress = silent) -> Version:
                 *((WITHOUT_RANKER,) if live.has(RANKER) or WITHOUT_RANKER in before else ()),
             ),
         )
+    checkpoints.clear()  # only now: until it is published, the training can be resumed
+    return version
 
 
 class _Job:

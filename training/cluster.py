@@ -263,6 +263,8 @@ class _Driver:
         cause = getattr(error, "cause", None)
         if cause is not None and not isinstance(cause, self._ray.exceptions.RayError):
             raise cause  # a worker lives and says what is wrong
+        if getattr(error, "actor_init_failed", False):
+            raise Unavailable(f"a worker or server could not start: {error}") from None
         self._deaths += 1
         if self._deaths > MAX_DEATHS:
             raise Unavailable(

@@ -62,6 +62,11 @@ def started_by_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def rank() -> int:
+    """Returns this process's place in torchrun's group; 0, the first, outside of one."""
+    return int(os.environ["RANK"]) if started_by_torchrun() else 0
+
+
 @contextlib.contextmanager
 def process_group() -> Iterator[Group]:
     """Joins the group that torchrun started this process for; without it, a group of one.

@@ -5,7 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from statistics import mean
+from typing import Any, NamedTuple
 
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
@@ -46,6 +47,16 @@ class Report:
     def examples(self) -> int:
         """All that was trained on."""
         return self.curve[-1].examples if self.curve else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the report as the commands print it."""
+        return {
+            "curve": [point._asdict() for point in self.curve],
+            "staleness": {str(age): n for age, n in sorted(self.staleness.items())},
+            "dropped": self.dropped,
+            "events": self.events,
+            "mean_seconds": {name: mean(values) for name, values in self.seconds.items()},
+        }
 
     def time(self, **seconds: float) -> None:
         """Adds measured times."""
