@@ -4,6 +4,8 @@ A `Lanes` value is one LLVM vector of sixteen floats. Compiled code passes it ar
 numbers; LLVM makes it one register where there are 512 bits, and two or four where there are fewer.
 Compilers do turn plain loops into vectors, but keep no table row in registers from one loop to the
 next, and that is where the time of the word vectors goes.
+
+numba caches compiled callers by their own file: change this one, and windows.py must be touched.
 """
 
 from collections.abc import Callable
@@ -144,8 +146,10 @@ def sigmoid(typing: Any, lanes: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         power = builder.fmul(arguments[0], _constant(-1.4426950408889634))  # of two
-        power = _call(builder, "minnum", power, _constant(_MAX_EXPONENT))
-        power = _call(builder, "maxnum", power, _constant(-_MAX_EXPONENT))
+        for order, bound in ((">", _MAX_EXPONENT), ("<", -_MAX_EXPONENT)):
+            # compared so that a NaN stays one
+            beyond = builder.fcmp_ordered(order, power, _constant(bound))
+            power = builder.select(beyond, _constant(bound), power)
         whole = _call(builder, "rint", power)
         rest = builder.fsub(power, whole)
         series = _constant(_EXP2[-1])
