@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from rankwell.data.errors import ConfigError, nearest
 
 CONFIG_FILE = "rankwell.toml"
+ENCODERS = ("auto", "static", "sif")
 WORD_MODELS = ("skip-gram", "cbow")
 
 
@@ -147,10 +148,27 @@ class LexicalConfig(Section):
 class DenseConfig(Section):
     """Dense search: inner products of document and query vectors."""
 
+    encoder: str = setting(
+        "auto",
+        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
+        "documents are enough",
+    )
+    encoder_epochs: int = setting(
+        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
+    )
+    encoder_learning_rate: float = setting(
+        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
+    )
     depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
     sif: float = setting(
         1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
     )
+
+    def __post_init__(self) -> None:
+        """Checks the encoder's name."""
+        Section.__post_init__(self)
+        if self.encoder not in ENCODERS:
+            raise ConfigError(f"encoder is '{self.encoder}'; {nearest(self.encoder, ENCODERS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

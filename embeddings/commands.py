@@ -11,7 +11,7 @@ from rich.table import Table
 from rankwell.data.errors import InputError
 from rankwell.data.terminal import out, print_json, say
 from rankwell.data.versions import ENCODER, VersionStore
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.vector_files import write_binary, write_text
 from rankwell.embeddings.word_accuracy import (
     MOST_FREQUENT,
@@ -147,7 +147,7 @@ def open_word_vectors(folder: Path) -> WordVectors:
         NotFound: nothing is published yet.
         DamagedVersion: the encoder cannot be opened.
     """
-    return SifEncoder.load(VersionStore(folder).open().folder / ENCODER).word_vectors
+    return StaticEncoder.load(VersionStore(folder).open().folder / ENCODER).word_vectors
 
 
 def register(parent: typer.Typer) -> None:

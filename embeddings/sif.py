@@ -42,6 +42,27 @@ def pooled_encoder(word_vectors: WordVectors, sif: float, forward: ForwardIndex)
     return StaticEncoder.of(word_vectors, _residual(weighted_VD, direction_D), KIND, facts)
 
 
+def with_words_of_phrases(word_vectors: WordVectors) -> WordVectors:
+    """Returns word vectors that also have the words which occur in phrases alone.
+
+    An encoder reads word by word, as sentence-transformers' tokenizer does, so that a word of
+    `new_york` which has no vector of its own gets the mean of its phrases'.
+    """
+    phrases_of: dict[str, list[int]] = {}
+    for pair, place in word_vectors.phrases.items():
+        for word in pair:
+            if word not in word_vectors:
+                phrases_of.setdefault(word, []).append(place)
+    if not phrases_of:
+        return word_vectors
+    counts, vectors = word_vectors.counts_V, word_vectors.vectors_VD
+    return WordVectors(
+        (*word_vectors.words, *phrases_of),
+        np.concatenate([counts, [counts[places].sum() for places in phrases_of.values()]]),
+        np.concatenate([vectors, [vectors[places].mean(0) for places in phrases_of.values()]]),
+    )
+
+
 def _residual(
     vectors_ND: NDArray[np.float32], direction_D: NDArray[np.float32]
 ) -> NDArray[np.float32]:

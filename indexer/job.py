@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,9 +34,10 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
+from rankwell.indexer.encoding import Lexical, fit_encoder
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
@@ -117,24 +118,30 @@ def _live(store: VersionStore, full: bool) -> Version | None:
         raise
 
 
-def fit_encoder(
+def train_encoder(
     forward: ForwardIndex,
+    lexical: Lexical,
     config: Config,
     folder: Path,
     progress: Progress = silent,
     strategy: Strategy | None = None,
     checkpoints: Checkpoints | None = None,
     reported: Callable[[Report], None] = lambda report: None,
-) -> SifEncoder:
-    """Trains word vectors on a forward index and fits the encoder that pools them."""
+) -> StaticEncoder:
+    """Trains word vectors on a forward index, and fits the encoder that starts from them."""
     trained = train_words(
         forward, config.words, config.collection.seed, progress, folder, strategy, checkpoints
     )
     reported(trained.report)
-    return SifEncoder.fit(trained.vectors, config.dense.sif, forward)
+    return fit_encoder(trained.vectors, forward, lexical, config, progress=progress)
 
 
-def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> FaissEngine:
+def _encoder_settings(config: Config) -> tuple[object, ...]:
+    """Returns the settings that an encoder depends on."""
+    return config.words, replace(config.dense, depth=1), config.collection.seed
+
+
+def write_vectors(draft: Draft, encoder: StaticEncoder, forward: ForwardIndex) -> FaissEngine:
     """Writes encoder, document vectors and FAISS index of a forward index into a draft."""
     encoder.save(draft.folder / ENCODER)
     vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
@@ -177,7 +184,17 @@ def retrain_words(
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
             draft.share(live, part)
         forward = open_forward_index(live.folder / FORWARD)
-        encoder = fit_encoder(forward, config, folder, progress, strategy, checkpoints, reported)
+        with closing(TantivyEngine(live.folder / LEXICAL)) as engine:
+            encoder = train_encoder(
+                forward,
+                Lexical(engine, Analyzer.load(live.folder / ANALYSIS)),
+                config,
+                folder,
+                progress,
+                strategy,
+                checkpoints,
+                reported,
+            )
         write_vectors(draft, encoder, forward).close()
         mapping, before = config.to_mapping(), live.manifest.labels
         version = draft.publish(
@@ -239,14 +256,14 @@ class _Job:
         forward = documents.forward.finish(self._analyzer)
         store = documents.writer.finish()
         self._tick("analysis")
-        encoder, kept = self._encoder(forward, full)
-        self._tick("word vectors")
-        dense = write_vectors(self._draft, encoder, forward)
-        self._tick("document vectors")
         self._progress("building the lexical index", 0, counts.live)
         lexical = TantivyEngine.build(self._draft.folder / LEXICAL, forward)
         self._progress("building the lexical index", counts.live, counts.live)
         self._tick("lexical index")
+        encoder, kept = self._encoder(forward, lexical, full)
+        self._tick("encoder")
+        dense = write_vectors(self._draft, encoder, forward)
+        self._tick("document vectors")
         parts = {
             "documents": len(store),
             "forward index": forward.num_docs,
@@ -363,20 +380,26 @@ class _Job:
             == (now.words, now.lexical, now.dense, now.fusion, now.collection)
         )
 
-    def _encoder(self, forward: ForwardIndex, full: bool) -> tuple[SifEncoder, bool]:
+    def _encoder(
+        self, forward: ForwardIndex, lexical: TantivyEngine, full: bool
+    ) -> tuple[StaticEncoder, bool]:
         """Returns the live version's encoder where it may stay, else a new one."""
         if self._live and not full:
             config = config_from_mapping(self._live.manifest.config)
-            same = (config.words, config.dense.sif, config.collection.seed) == (
-                self._config.words,
-                self._config.dense.sif,
-                self._config.collection.seed,
-            )
-            if same:
-                return SifEncoder.load(self._live.folder / ENCODER), True
-        return fit_encoder(forward, self._config, self._folder, self._progress), False
+            if _encoder_settings(config) == _encoder_settings(self._config):
+                return StaticEncoder.load(self._live.folder / ENCODER), True
+        return (
+            train_encoder(
+                forward,
+                Lexical(lexical, self._analyzer),
+                self._config,
+                self._folder,
+                self._progress,
+            ),
+            False,
+        )
 
-    def _publish(self, encoder: SifEncoder, kept: bool, counts: Counts) -> Version:
+    def _publish(self, encoder: StaticEncoder, kept: bool, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder.fingerprint}
         labels = [NOT_JUDGED]
         if self._live and self._live.has(RANKER):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from rankwell.data.config import (
     CONFIG_FILE,
+    ENCODERS,
+    WORD_MODELS,
     Config,
     LexicalConfig,
     config_from_mapping,
@@ -32,8 +34,9 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         get_type_hints(SECTIONS[section])[key.name],
         *(key.metadata[end] for end in ("low", "high")),
     )
-    if key.name == "engine":
-        return st.just("tantivy")
+    names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
+    if key.name in names:
+        return st.sampled_from(names[key.name])
     if kind is int:
         return st.integers(low, high)
     if kind is float:
@@ -120,6 +123,7 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest_at_the_defaults(tmp_path
         ({"judgments": {"test_share": 1.5}}, r"test_share is 1.5; it must be from 0.0 to 1.0"),
         ({"judgments": {"test_share": math.nan}}, r"test_share is nan; it must be from 0.0 to 1.0"),
         ({"lexical": {"engine": "tantvy"}}, r"engine is 'tantvy'; did you mean 'tantivy'"),
+        ({"dense": {"encoder": "statik"}}, r"encoder is 'statik'; did you mean 'static'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_what_is_wrong(

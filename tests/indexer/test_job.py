@@ -23,7 +23,7 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
 from rankwell.data.forward import open_forward_index
 from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS, VersionStore
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.job import Counts, IndexReport, index_collection, retrain_words
 from rankwell.indexer.lexical import TantivyEngine
@@ -65,8 +65,8 @@ def live_folder(folder: Path) -> Path:
     return VersionStore(folder).open().folder
 
 
-def encoder_of(folder: Path) -> SifEncoder:
-    return SifEncoder.load(live_folder(folder) / ENCODER)
+def encoder_of(folder: Path) -> StaticEncoder:
+    return StaticEncoder.load(live_folder(folder) / ENCODER)
 
 
 def assert_whole(folder: Path, report: IndexReport) -> None:
@@ -393,7 +393,7 @@ POINTS = [
     "rankwell.indexer.job.DocumentWriter.finish",
     "rankwell.indexer.job.ForwardIndexBuilder.finish",
     "rankwell.indexer.job.train_words",
-    "rankwell.indexer.job.SifEncoder.fit",
+    "rankwell.indexer.encoding.pooled_encoder",
     "rankwell.indexer.job.save_vectors",
     "rankwell.indexer.job.FaissEngine.build",
     "rankwell.indexer.job.TantivyEngine.build",
