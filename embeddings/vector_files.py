@@ -41,8 +41,8 @@ def read_start(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Reads the vectors of some words from a text file, plain or .gz.
 
-    Words of the file are taken as they are written and, where that word is not asked for, in lower
-    case; the first of several wins.
+    A word of the file stands for the same word, or else for the same in lower case; the first of
+    several wins.
 
     Args:
         path: the file.
@@ -57,7 +57,8 @@ def read_start(
             none of the words.
     """
     number_of = {word: number for number, word in enumerate(words)}
-    found: dict[int, NDArray[np.float32]] = {}
+    same: dict[int, NDArray[np.float32]] = {}
+    lowered: dict[int, NDArray[np.float32]] = {}
     try:
         with _opened(path) as file:
             promised, seen = None, 0
@@ -76,9 +77,9 @@ def read_start(
                         f"{dimensions} belong; it may be cut off: fetch or write it again"
                     )
                 word = parts[0].decode("utf-8", "replace")
-                number = number_of.get(word, number_of.get(word.lower()))
-                if number is not None and number not in found:
-                    found[number] = np.array(parts[1:], np.float32)
+                for form, taken in ((word, same), (word.lower(), lowered)):
+                    if (number := number_of.get(form)) is not None and number not in taken:
+                        taken[number] = np.array(parts[1:], np.float32)
     except FileNotFoundError:
         raise InputError(f"[words] start names {path}, which does not exist") from None
     except (EOFError, OSError, ValueError) as error:
@@ -90,6 +91,7 @@ def read_start(
             f"{path} promises {promised} words and has {seen}; it is cut off: fetch or write it "
             "again"
         )
+    found = lowered | same
     if not found:
         raise InputError(f"{path} has none of the collection's {len(words)} words")
     vectors = np.stack(list(found.values()))
