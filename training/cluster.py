@@ -40,6 +40,7 @@ _MEMORY_BYTES = 512 << 20
 class _Worker:
     """An actor, and for each server the version of its last pull."""
 
+    name: int
     actor: Any
     since: tuple[int, ...]
 
@@ -159,7 +160,10 @@ class _Driver:
         self._restored = [0] * servers
         self._since = (-1,) * servers  # of this process's own copy
         self._units = [
-            _Unit([self._new_worker() for _ in range(size + backups)], size) for _ in range(units)
+            _Unit(
+                [self._new_worker(unit * (size + backups) + i) for i in range(size + backups)], size
+            )
+            for unit in range(units)
         ]
         self._waiting = deque(run.todo())
         self._flights: dict[Any, _Flight] = {}
@@ -184,12 +188,12 @@ class _Driver:
 
     def _begin(self) -> None:
         """Gives steps to the units that may begin a round."""
-        busy = {id(flight.worker) for flight in self._flights.values()}
+        busy = {flight.worker.name for flight in self._flights.values()}
         slowest = min(unit.rounds for unit in self._units)
         for unit in self._units:
             if unit.pending or unit.rounds - slowest > self._staleness:
                 continue
-            idle = [worker for worker in unit.workers if id(worker) not in busy]
+            idle = [worker for worker in unit.workers if worker.name not in busy]
             starting = idle[: len(self._waiting)]
             for worker in starting:
                 self._start(unit, worker)
@@ -199,7 +203,7 @@ class _Driver:
         number = self._waiting.popleft()
         began = time.perf_counter()
         pulled = [
-            server.pull.remote(since)
+            server.pull.remote(since, worker.name)
             for server, since in zip(self._servers, worker.since, strict=True)
         ]
         stepping = worker.actor.step.options(num_returns=1 + len(pulled))
@@ -283,12 +287,12 @@ class _Driver:
                     "checkpoint"
                 )
         workers = [worker for unit in self._units for worker in unit.workers]
-        for place, worker in enumerate(workers):
+        for worker in workers:
             if not self._lives(worker.actor):
-                replacement = self._new_worker()
+                replacement = self._new_worker(worker.name)
                 worker.actor, worker.since = replacement.actor, replacement.since
                 self._run.report.events.append(
-                    f"worker {place} died after step {steps} and was replaced"
+                    f"worker {worker.name} died after step {steps} and was replaced"
                 )
         self._flights = {}
         for unit in self._units:
@@ -307,9 +311,11 @@ class _Driver:
         held = part(self._run.tables, place, num_servers)
         return self._actor(Server).remote(held, place, num_servers, generation)
 
-    def _new_worker(self) -> _Worker:
+    def _new_worker(self, name: int) -> _Worker:
         num_servers = len(self._servers)
-        return _Worker(self._actor(Worker).remote(self._task, num_servers), (-1,) * num_servers)
+        return _Worker(
+            name, self._actor(Worker).remote(self._task, num_servers), (-1,) * num_servers
+        )
 
     def _actor(self, kind: type) -> Any:
         # no CPU is reserved, so that more workers than cores only share them; Ray spreads them

@@ -38,6 +38,20 @@ class Group:
             with _peers():
                 dist.all_reduce(torch.from_numpy(array))
 
+    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        """Returns the arrays of all processes, which have one shape, in the order of rank.
+
+        Raises:
+            Unavailable: another process is gone.
+        """
+        if self.size == 1:
+            return [array]
+        mine = torch.from_numpy(array)
+        gathered = [torch.empty_like(mine) for _ in range(self.size)]
+        with _peers():
+            dist.all_gather(gathered, mine)
+        return [one.numpy() for one in gathered]
+
     def broadcast(self, array: NDArray[Any]) -> None:
         """Gives every process the values of the first one, in place.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.training.exchange import Changes, changes_of, merged
+from rankwell.training.exchange import Changes, changes_of, combined, merged, on_rows
 from rankwell.training.task import StepResult, Tables, Task, copied
 
 GENERATION = 1 << 32  # versions of a server that was restored come after all that it had before
@@ -52,6 +52,8 @@ class Server:
 
     def __init__(self, tables: Tables, server: int, num_servers: int, generation: int = 0) -> None:
         """Takes its part of the tables; a generation is how often it was restored."""
+        self._log: list[tuple[int, Changes]] = []  # what was added, as long as somebody lacks it
+        self._seen: dict[int, int] = {}
         self._tables = copied(tables)  # what Ray hands over cannot be written to
         self._server, self._num_servers = server, num_servers
         self._version = generation * GENERATION
@@ -59,8 +61,15 @@ class Server:
             name: np.full(len(table), self._version) for name, table in tables.items()
         }
 
-    def pull(self, since: int) -> Pulled:
-        """Returns the rows that changed after a version; after -1, all of them."""
+    def pull(self, since: int, worker: int | None = None) -> Pulled:
+        """Returns the rows that changed after a version; after -1, all of them.
+
+        A worker names itself: its next push is combined with what comes after this pull.
+        """
+        if worker is not None:
+            self._seen[worker] = self._version
+            oldest = min(self._seen.values())
+            self._log = [entry for entry in self._log if entry[0] > oldest]
         found: Changes = {}
         for name, table in self._tables.items():
             places = np.flatnonzero(self._changed_at[name] > since)
@@ -70,16 +79,27 @@ class Server:
     def push(self, since: int, *parts: Changes) -> int:
         """Adds the changes of one worker, or of several that trained synchronously.
 
+        What others pushed since the version that the changes were made from is as if they had been
+        made together: the adaptive sum of both replaces what is there.
+
         Returns:
             The staleness: how many other pushes came since the version they were made from; 0
             where the server was restored in between.
         """
         staleness = self._version - since
         self._version += 1
+        added: Changes = {}
         for name, (rows, changes) in merged(parts).items():
+            others = np.zeros_like(changes)
+            for version, entry in self._log:
+                if version > since:
+                    others += on_rows(entry[name], rows)
+            change = combined([changes, others]) - others
             places = rows // self._num_servers
-            self._tables[name][places] += changes
+            self._tables[name][places] += change
             self._changed_at[name][places] = self._version
+            added[name] = (rows, change)
+        self._log.append((self._version, added))
         return staleness if staleness < GENERATION // 2 else 0
 
     def pid(self) -> int:

@@ -1,7 +1,7 @@
 """Synchronous training: each process trains its steps on its copy, then the copies become one.
 
-Round t gives worker w step t * W + w. What the workers changed is averaged row by row over those
-that changed it (`exchange.py`), so that one worker gives the same bits as `single.py`.
+Round t gives worker w step t * W + w. What the workers changed becomes one, row by row
+(`exchange.py`); one worker gives the same bits as `single.py`.
 
 This process is the first worker. On one machine it starts the others and replaces them when one
 dies: the round is done again from the tables of the round before, which every survivor has. On

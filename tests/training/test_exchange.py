@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from rankwell.training.exchange import changes_of, exchange, merged
+from rankwell.training.exchange import changes_of, combined, exchange, merged
 from rankwell.training.group import Group
 from rankwell.training.task import changed
 
@@ -21,12 +24,36 @@ def test_changes_are_rows_with_their_differences() -> None:
     assert (rows.tolist(), values.tolist()) == ([1], [[0.5, 0]])
 
 
-def test_merged_changes_are_means_over_those_that_changed_a_row() -> None:
-    one = {"t": (np.array([0, 2]), np.array([[1, 1], [1, 1]], np.float32))}
-    two = {"t": (np.array([2, 3]), np.array([[5, 7], [2, 2]], np.float32))}
+@pytest.mark.parametrize(
+    ("a", "b", "together"),
+    [
+        ([2, 0], [0, 3], [2, 3]),  # at right angles: the sum
+        ([2, 0], [2, 0], [2, 0]),  # the same: the mean
+        ([2, 0], [4, 0], [3, 0]),  # (1 - 8 / 8) * 2 + (1 - 8 / 32) * 4
+        ([2, 0], [-2, 0], [0, 0]),  # opposite: (1 + 4 / 8) * 2 - (1 + 4 / 8) * 2
+        ([2, 0], [1, 1], [2, 0.5]),  # (1 - 2 / 8) * [2, 0] + (1 - 2 / 4) * [1, 1]
+        ([2, 0], [0, 0], [2, 0]),
+    ],
+)
+def test_two_changes_of_a_row_are_added_as_far_as_they_differ(
+    a: list[float], b: list[float], together: list[float]
+) -> None:
+    one, two = (np.array([change], np.float32) for change in (a, b))
+    assert combined([one, two]).tolist() == [together]
+    assert combined([two, one]).tolist() == [together]
+
+
+def test_four_changes_are_combined_in_pairs() -> None:
+    changes = [np.array([row], np.float32) for row in ([2, 0], [2, 0], [0, 3], [0, 5])]
+    assert combined(changes).tolist() == [[2, 4]]
+
+
+def test_changes_of_different_rows_are_merged_row_by_row() -> None:
+    one = {"t": (np.array([0, 2]), np.array([[1, 1], [2, 0]], np.float32))}
+    two = {"t": (np.array([2, 3]), np.array([[0, 3], [2, 2]], np.float32))}
     rows, values = merged([one, two])["t"]
     assert rows.tolist() == [0, 2, 3]
-    assert values.tolist() == [[1, 1], [3, 4], [2, 2]]
+    assert values.tolist() == [[1, 1], [2, 3], [2, 2]]
     assert merged([one]) is one
 
 
@@ -40,28 +67,31 @@ def test_an_exchange_with_nobody_keeps_every_bit() -> None:
 
 
 class _Pair(Group):
-    """A group of two in which the other's part of each sum is given."""
+    """A group of two in which what the other gives is written out, call by call."""
 
-    def sum(self, array: np.ndarray) -> None:  # type: ignore[type-arg]
+    def sum(self, array: NDArray[Any]) -> None:
         array += OTHER.pop(0).astype(array.dtype)
 
+    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        return [array, OTHER.pop(0).astype(array.dtype)]
 
-OTHER: list[np.ndarray] = []  # type: ignore[type-arg]
+
+OTHER: list[NDArray[Any]] = []
 
 
-def test_rows_that_both_changed_are_averaged_and_others_taken_as_they_are() -> None:
+def test_rows_that_both_changed_are_combined_and_others_taken_as_they_are() -> None:
     table, base = BASE.copy(), BASE.copy()
-    table[:2] += 0.5
+    table[:2, 0] += 0.5
     # the other worker changed rows 1 and 2
-    OTHER[:] = [np.array([0, 1, 1]), np.array([[0, 0], [4, 4], [7, 7]])]
+    OTHER[:] = [np.array([0, 1, 1]), np.array([[1, 1], [2, 2.25], [7, 7]])]
     exchange({"t": table}, {"t": base}, _Pair(0, 2))
-    assert table.tolist() == [[1.5, 1.5], [3.25, 3.25], [7, 7]]  # (2.5 + 4) / 2 = 3.25
+    assert table.tolist() == [[1.5, 1], [2.5, 2.25], [7, 7]]  # [.5, 0] and [0, .25] add up
     assert base.tolist() == table.tolist()
 
 
 def test_an_exchange_that_fails_writes_nothing() -> None:
     table, base = BASE.copy() + 1, BASE.copy()
-    OTHER[:] = [np.zeros(3), np.zeros((3, 2))]  # and no more for the second table
+    OTHER[:] = [np.zeros(3), BASE]  # and no more for the second table
     with pytest.raises(IndexError):
         exchange({"a": table, "b": table}, {"a": base, "b": base}, _Pair(0, 2))
     assert base.tolist() == BASE.tolist()

@@ -41,11 +41,32 @@ def test_staleness_counts_the_pushes_since_the_pull() -> None:
     assert [server.push(seen, change(0, by=1.0)) for _ in range(3)] == [0, 1, 2]
 
 
-def test_changes_of_a_group_are_averaged_over_those_that_changed_the_row() -> None:
+def test_changes_of_a_group_are_combined() -> None:
     server = Server(tables(3), 0, 1)
     server.push(0, change(0, 1, by=1.0), change(1, 2, by=3.0))
-    # row 0: 0 + 1; row 1: 1 + (1 + 3) / 2; row 2: 2 + 3
+    # row 0: 0 + 1; row 1: 1 + the mean of 1 and 3, which have one direction; row 2: 2 + 3
     assert server.pull(-1).rows["t"][1].tolist() == [[1, 1], [3, 3], [5, 5]]
+
+
+def test_a_late_change_is_combined_with_what_others_pushed_meanwhile() -> None:
+    server = Server(tables(2), 0, 1)
+    seen = [server.pull(-1, worker).version for worker in range(3)]
+    server.push(seen[0], change(0, by=1.0))
+    server.push(seen[1], change(0, 1, by=3.0))
+    # row 0: together as if made at once, (1 + 3) / 2; row 1: nobody else changed it
+    assert server.pull(-1).rows["t"][1].tolist() == [[2, 2], [4, 4]]
+    assert server.push(seen[2], change(0, by=4.0)) == 2
+    assert server.pull(-1).rows["t"][1].tolist() == [[3, 3], [4, 4]]  # (2 + 4) / 2
+
+
+def test_what_everybody_has_pulled_does_not_hold_a_change_back() -> None:
+    server = Server(tables(1), 0, 1)
+    for worker in (0, 1, 0, 1):
+        server.push(server.pull(-1, worker).version, change(0, by=1.0))
+    assert server.pull(-1).rows["t"][1].tolist() == [[4, 4]]
+    server.pull(-1, 0)
+    server.pull(-1, 1)
+    assert server._log == []  # or it would grow with the training
 
 
 def test_a_restored_server_is_pulled_as_a_whole_by_whoever_knew_its_predecessor() -> None:
@@ -67,13 +88,13 @@ def test_one_worker_and_two_servers_train_as_one_process_but_for_rounding() -> N
     worker, since = Worker(task, 2), (-1, -1)
     for number in range(10):
         stepped, *changes = worker.step(
-            number, *(server.pull(at) for server, at in zip(servers, since, strict=True))
+            number, *(server.pull(at, 0) for server, at in zip(servers, since, strict=True))
         )
         assert isinstance(stepped, Stepped)
         since = stepped.versions
         for server, one in zip(servers, changes, strict=True):
             assert not isinstance(one, Stepped)
-            server.push(0, one)
+            server.push(number, one)
     single.train(run)
     for name, table in run.tables.items():
         served = np.empty_like(table)

@@ -22,7 +22,8 @@ def test_threads_train_the_same_tables_and_every_step_once(tmp_path: Path) -> No
 
 def test_staleness_is_what_others_finished_meanwhile() -> None:
     # one of two threads sleeps through step 0 while the other does many
-    report = train(FactorTask(num_steps=9, seconds=0.02, slow=frozenset({0})), TWO).report
+    task = FactorTask(num_steps=9, seconds=0.02, slow=frozenset({0}))
+    report = train(task, TWO, checkpoint_every=9).report
     assert sum(report.staleness.values()) == 9
     assert max(report.staleness) >= 4
 
