@@ -196,7 +196,7 @@ def train_span(
         negatives,
         np.float32(rates[0]),
         np.float32(rates[1]),
-        np.uint64(seed),
+        np.uint64(seed % 2**64),
         cbow,
         has_vectors() if vectors is None else vectors,
     )

@@ -22,7 +22,7 @@ from rankwell.training.task import StepResult
 from rankwell.training.task import Tables as NamedTables
 
 STEP_TOKENS = 250_000
-TARGET_WORDS = 20_000_000
+TARGET_WORDS = 80_000_000
 MAX_EPOCHS = 40
 MIN_EPOCHS = 3
 LEAST_RATE = 1e-4  # of the rate at the start, at the end
