@@ -33,6 +33,8 @@ TARGET_PAIRS = 200_000
 MAX_EPOCHS = 8
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 500
 
+JUDGED_QUERIES = "judged queries"
+
 _FIRST_ACCUMULATOR = 1e-6
 
 
@@ -138,7 +140,7 @@ def train_static(
             training.epoch(epoch, epochs, rng, drawn, progress)
         facts = {
             "documents": len(rows) - num_held_out,
-            "judged queries": pairs.num_judged,
+            JUDGED_QUERIES: pairs.num_judged,
             "epochs": epochs,
             "learning rate": learning_rate,
             "loss in the last epoch": round(training.loss, 4),

@@ -10,6 +10,7 @@ Shapes: N texts, T tokens, V words, U = V + 1 rows of the table, D dimensions.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,10 @@ class StaticEncoder:
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [N, D]."""
         ids, unknown = self.word_vectors.ids, len(self.word_vectors.words)
-        rows = [[ids.get(word, unknown) for word in words(text)] for text in texts]
-        tokens_T = np.array([row for text in rows for row in text], np.int64)
-        return self._encoded(tokens_T, np.cumsum([0, *map(len, rows)])[:-1])
+        forms = [words(text) for text in texts]
+        starts = np.cumsum([0, *map(len, forms)])
+        rows = map(ids.get, chain.from_iterable(forms), repeat(unknown))
+        return self._encoded(np.fromiter(rows, np.int64, starts[-1]), starts[:-1])
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [N, D]; a text is the title, a newline and the body."""

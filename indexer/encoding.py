@@ -32,13 +32,13 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Lexical:
-    """The lexical engine with the analysis of its queries: where hard negatives come from."""
+class NearDocuments:
+    """The lexical engine with the analysis of its queries."""
 
     engine: TantivyEngine
     analyzer: Analyzer
 
-    def near(self, text: str) -> NDArray[np.int64]:
+    def of(self, text: str) -> NDArray[np.int64]:
         """Returns the rows that share most with a text: int64 [NEAR], padded with -1."""
         found: NDArray[np.int64] = self.engine.search([self.analyzer.query(text)], NEAR).rows_QK[0]
         return found
@@ -47,7 +47,7 @@ class Lexical:
 def fit_encoder(
     word_vectors: WordVectors,
     forward: ForwardIndex,
-    lexical: Lexical,
+    near: NearDocuments,
     config: Config,
     judged: Sequence[Judged] = (),
     progress: Progress = silent,
@@ -57,7 +57,7 @@ def fit_encoder(
     Args:
         word_vectors: what it starts from.
         forward: the documents.
-        lexical: an engine of the same documents.
+        near: finds documents with much the same words, among which hard negatives are drawn.
         config: the [dense] section and the seed count.
         judged: training queries with relevant documents.
         progress: told of the steps.
@@ -80,8 +80,8 @@ def fit_encoder(
         Pairs(
             forward,
             word_of_V,
-            _near_titles(forward, lexical, progress),
-            [_judged_query(query, pooled, lexical) for query in judged],
+            _near_titles(forward, near, progress),
+            [_judged_query(query, pooled, near) for query in judged],
         ),
         learning_rate=dense.encoder_learning_rate,
         epochs=dense.encoder_epochs,
@@ -92,12 +92,14 @@ def fit_encoder(
     return StaticEncoder.of(word_vectors, trained.table_VD, "static", facts)
 
 
-def _near_titles(forward: ForwardIndex, lexical: Lexical, progress: Progress) -> NDArray[np.int64]:
+def _near_titles(
+    forward: ForwardIndex, near: NearDocuments, progress: Progress
+) -> NDArray[np.int64]:
     """Returns the rows that share most with each document's title, itself left out: [N, NEAR]."""
     surfaces = forward.vocabulary.surfaces
     near_NK = np.full((forward.num_docs, NEAR), PADDING_ROW, np.int64)
     for row in range(forward.num_docs):
-        found = lexical.near(" ".join(surfaces[token] for token in head(forward, row)))
+        found = near.of(" ".join(surfaces[token] for token in head(forward, row)))
         near_NK[row] = np.where(found == row, PADDING_ROW, found)
         if row % _REPORT_EVERY == 0:
             progress("searching for near documents", row, forward.num_docs)
@@ -105,6 +107,6 @@ def _near_titles(forward: ForwardIndex, lexical: Lexical, progress: Progress) ->
     return near_NK
 
 
-def _judged_query(query: Judged, encoder: StaticEncoder, lexical: Lexical) -> JudgedQuery:
-    rows, found = np.array(query.rows, np.int64), lexical.near(query.text)
+def _judged_query(query: Judged, encoder: StaticEncoder, near: NearDocuments) -> JudgedQuery:
+    rows, found = np.array(query.rows, np.int64), near.of(query.text)
     return JudgedQuery(encoder.known_words(query.text), rows, found[~np.isin(found, rows)])

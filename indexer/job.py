@@ -37,7 +37,7 @@ from rankwell.data.versions import (
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
-from rankwell.indexer.encoding import Lexical, fit_encoder
+from rankwell.indexer.encoding import NearDocuments, fit_encoder
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
@@ -118,9 +118,9 @@ def _live(store: VersionStore, full: bool) -> Version | None:
         raise
 
 
-def train_encoder(
+def fit_new_encoder(
     forward: ForwardIndex,
-    lexical: Lexical,
+    near: NearDocuments,
     config: Config,
     folder: Path,
     progress: Progress = silent,
@@ -133,7 +133,7 @@ def train_encoder(
         forward, config.words, config.collection.seed, progress, folder, strategy, checkpoints
     )
     reported(trained.report)
-    return fit_encoder(trained.vectors, forward, lexical, config, progress=progress)
+    return fit_encoder(trained.vectors, forward, near, config, progress=progress)
 
 
 def _encoder_settings(config: Config) -> tuple[object, ...]:
@@ -141,12 +141,12 @@ def _encoder_settings(config: Config) -> tuple[object, ...]:
     return config.words, replace(config.dense, depth=1), config.collection.seed
 
 
-def write_vectors(draft: Draft, encoder: StaticEncoder, forward: ForwardIndex) -> FaissEngine:
-    """Writes encoder, document vectors and FAISS index of a forward index into a draft."""
-    encoder.save(draft.folder / ENCODER)
-    vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
-    np.save(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
+def write_vectors(folder: Path, encoder: StaticEncoder, forward: ForwardIndex) -> FaissEngine:
+    """Writes encoder, document vectors and FAISS index into the folder of a version."""
+    encoder.save(folder / ENCODER)
+    vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
+    np.save(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    return FaissEngine.build(folder / VECTORS, vectors_ND)
 
 
 def retrain_words(
@@ -185,9 +185,9 @@ def retrain_words(
             draft.share(live, part)
         forward = open_forward_index(live.folder / FORWARD)
         with closing(TantivyEngine(live.folder / LEXICAL)) as engine:
-            encoder = train_encoder(
+            encoder = fit_new_encoder(
                 forward,
-                Lexical(engine, Analyzer.load(live.folder / ANALYSIS)),
+                NearDocuments(engine, Analyzer.load(live.folder / ANALYSIS)),
                 config,
                 folder,
                 progress,
@@ -195,7 +195,7 @@ def retrain_words(
                 checkpoints,
                 reported,
             )
-        write_vectors(draft, encoder, forward).close()
+        write_vectors(draft.folder, encoder, forward).close()
         mapping, before = config.to_mapping(), live.manifest.labels
         version = draft.publish(
             config={
@@ -262,7 +262,7 @@ class _Job:
         self._tick("lexical index")
         encoder, kept = self._encoder(forward, lexical, full)
         self._tick("encoder")
-        dense = write_vectors(self._draft, encoder, forward)
+        dense = write_vectors(self._draft.folder, encoder, forward)
         self._tick("document vectors")
         parts = {
             "documents": len(store),
@@ -389,9 +389,9 @@ class _Job:
             if _encoder_settings(config) == _encoder_settings(self._config):
                 return StaticEncoder.load(self._live.folder / ENCODER), True
         return (
-            train_encoder(
+            fit_new_encoder(
                 forward,
-                Lexical(lexical, self._analyzer),
+                NearDocuments(lexical, self._analyzer),
                 self._config,
                 self._folder,
                 self._progress,

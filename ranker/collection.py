@@ -37,6 +37,7 @@ from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
+from rankwell.indexer.encoding import NearDocuments
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.judging import (
@@ -114,6 +115,7 @@ class Collection:
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = TantivyEngine(version.folder / LEXICAL)
+        self.near = NearDocuments(self._lexical, self.analyzer)
         self._dense = FaissEngine(vectors)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)

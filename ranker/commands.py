@@ -17,6 +17,7 @@ from rankwell.evaluation.runs import write_trec_run
 from rankwell.indexer.commands import Folder, Json
 from rankwell.indexer.job import retrain_words
 from rankwell.ranker.collection import open_collection
+from rankwell.ranker.encoders import train_encoder
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.judging import Evaluation
 from rankwell.training.group import rank
@@ -106,6 +107,25 @@ def train_ranker_command(folder: Folder, json: Json = False) -> None:
         f"see it: fused {report.fused:.4f}, ranked {report.ranked:.4f}"
     )
     say(f"version {report.version} is live; next: rankwell evaluate {folder}")
+
+
+@train_app.command("encoder")
+def train_encoder_command(
+    folder: Folder,
+    without_judgments: Annotated[
+        bool, typer.Option("--without-judgments", help="Learn from the documents alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train the static encoder again, on the documents and the training judgments."""
+    with shown_progress() as progress:
+        report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)
+    if json:
+        print_json(asdict(report))
+        return
+    for name, value in report.facts.items():
+        say(f"  {name}: {value}")
+    say(f"version {report.version} is live; next: rankwell train ranker {folder}")
 
 
 @train_app.command("words")

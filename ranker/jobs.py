@@ -1,7 +1,7 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.evaluation.measures import ideal_dcg
+from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.encoders import unseen_collections
 from rankwell.ranker.features import FEATURES_FINGERPRINT
 from rankwell.ranker.learning import (
     CUT,
@@ -75,6 +77,11 @@ class _JudgedQuery:
     labels: dict[int, int]
     ideal: float
 
+    @property
+    def relevant(self) -> tuple[int, ...]:
+        """The rows of relevant documents."""
+        return tuple(row for row, relevance in self.labels.items() if relevance > 0)
+
 
 def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
@@ -92,7 +99,11 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
             draft.share(live, part)
         with Collection(folder, live, with_ranker=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
-            learned, ranker = _learn(collection, train + dev, dev, config, progress)
+            seen = {q.query_id: Judged(q.text, q.relevant) for q in train}
+            with unseen_collections(collection, seen, progress) as collections:
+                learned, ranker = _learn(
+                    collection, collections, train + dev, dev, config, progress
+                )
         ranker.save(draft.folder / RANKER)
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
@@ -158,6 +169,7 @@ def _labelled(
 
 def _learn(
     collection: Collection,
+    collections: Mapping[str, Collection],
     queries: Sequence[_JudgedQuery],
     dev: Sequence[_JudgedQuery],
     config: Config,
@@ -166,7 +178,7 @@ def _learn(
     rankings = []
     for place, query in enumerate(queries):
         progress("searching for candidates", place + 1, len(queries))
-        rankings.append(collection.candidates(query.text))
+        rankings.append(collections.get(query.query_id, collection).candidates(query.text))
     weight = fit_lexical_weight(
         [
             FirstStageExample(
@@ -181,14 +193,13 @@ def _learn(
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
     scorer = Scorer(served.lexical, weight)
-    stage = Features(collection.pool, served.lexical)
     examples = []
     for place, (query, ranking) in enumerate(zip(queries, rankings, strict=True)):
         progress("computing features", place + 1, len(queries))
-        request = ranking.request
-        scored = scorer.scored(ranking.scored.rows_K, collection.pool, request.terms, request)
+        request, pool = ranking.request, collections.get(query.query_id, collection).pool
+        scored = scorer.scored(ranking.scored.rows_K, pool, request.terms, request)
         fused = fused_order(ranking, scored).first(served.fusion.depth)
-        features_KF = stage.run(fused).features_KF
+        features_KF = Features(pool, served.lexical).run(fused).features_KF
         assert features_KF is not None
         examples.append(
             Example(

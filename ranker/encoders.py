@@ -1,0 +1,163 @@
+"""Training the encoder on judgments too, and what a ranker learns from then.
+
+An encoder that learnt from a query's judgments finds that query's documents too well: a ranker
+trained on such scores would trust them too much. So it is trained on the scores of other encoders,
+each of which left out a part of the training queries, and every query is searched for with one that
+did not see it.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rankwell.data.config import config_from_mapping, load_config
+from rankwell.data.progress import Progress, silent
+from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.versions import (
+    ANALYSIS,
+    DOCUMENTS,
+    FORWARD,
+    JOBS,
+    LEXICAL,
+    RANKER,
+    Version,
+    VersionStore,
+)
+from rankwell.embeddings.contrastive import JUDGED_QUERIES
+from rankwell.indexer.encoding import Judged, fit_encoder
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, write_vectors
+from rankwell.ranker.collection import Collection
+
+FOLDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderReport:
+    """What a training job did.
+
+    Attributes:
+        version: the new live version.
+        facts: what the encoder learnt from, and its figures.
+        labels: of the version.
+    """
+
+    version: str
+    facts: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+
+def train_encoder(
+    folder: Path, *, with_judgments: bool = True, progress: Progress = silent
+) -> EncoderReport:
+    """Trains the static encoder again, from the live version's word vectors, as a new version.
+
+    A ranker belongs to the encoder it was trained with, so the new version has none.
+
+    Args:
+        folder: the collection.
+        with_judgments: whether the training judgments are learnt from, where there are any.
+        progress: told of the steps.
+
+    Raises:
+        NotFound: there is no version yet.
+        InputError: there are too few documents, the training diverged, or another job is at work.
+    """
+    config = load_config(folder)
+    store = VersionStore(folder)
+    with store.draft() as draft:
+        live = store.open()
+        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
+            draft.share(live, part)
+        with Collection(folder, live, with_ranker=False) as collection:
+            encoder = fit_encoder(
+                collection.encoder.word_vectors,
+                collection.pool.forward,
+                collection.near,
+                replace(config, dense=replace(config.dense, encoder="static")),
+                _judged(collection, folder) if with_judgments else (),
+                progress,
+            )
+            write_vectors(draft.folder, encoder, collection.pool.forward).close()
+        mapping, before = config.to_mapping(), live.manifest.labels
+        lost = live.has(RANKER) or WITHOUT_RANKER in before
+        version = draft.publish(
+            config={
+                **live.manifest.config,
+                **{section: mapping[section] for section in ("collection", "dense")},
+            },
+            counts=live.manifest.counts,
+            fingerprints={
+                "analysis": live.manifest.fingerprints["analysis"],
+                "encoder": encoder.fingerprint,
+            },
+            labels=(NOT_JUDGED, *((WITHOUT_RANKER,) if lost else ())),
+        )
+    return EncoderReport(version.name, encoder.facts, version.manifest.labels)
+
+
+@contextlib.contextmanager
+def unseen_collections(
+    collection: Collection,
+    queries: Mapping[str, Judged],
+    progress: Progress = silent,
+) -> Iterator[dict[str, Collection]]:
+    """Gives each query a collection whose encoder did not learn from the query's judgments.
+
+    Args:
+        collection: as it is served.
+        queries: the training queries by id.
+        progress: told of the steps.
+    """
+    if not collection.encoder.facts.get(JUDGED_QUERIES):
+        yield dict.fromkeys(queries, collection)
+        return
+    fold_of = {query_id: place % FOLDS for place, query_id in enumerate(sorted(queries))}
+    with contextlib.ExitStack() as stack:
+        folds = []
+        for fold in range(FOLDS):
+            others = [query for query_id, query in queries.items() if fold_of[query_id] != fold]
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=collection.folder / JOBS))
+            version = _with_encoder_of(collection, others, Path(scratch), progress)
+            folds.append(
+                stack.enter_context(Collection(collection.folder, version, with_ranker=False))
+            )
+        yield {query_id: folds[fold] for query_id, fold in fold_of.items()}
+
+
+def _with_encoder_of(
+    collection: Collection, judged: Sequence[Judged], scratch: Path, progress: Progress
+) -> Version:
+    """Returns the collection's version with another encoder, in a folder for a while."""
+    live = collection.version
+    for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
+        (scratch / part).symlink_to((live.folder / part).absolute())
+    forward = collection.pool.forward
+    encoder = fit_encoder(
+        collection.encoder.word_vectors,
+        forward,
+        collection.near,
+        config_from_mapping(live.manifest.config),
+        judged,
+        progress,
+    )
+    write_vectors(scratch, encoder, forward).close()
+    fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
+    return Version(scratch, replace(live.manifest, fingerprints=fingerprints))
+
+
+def _judged(collection: Collection, folder: Path) -> list[Judged]:
+    """Returns the training queries that have a relevant document in the collection."""
+    config = load_config(folder)
+    judgments = load_judgments(config.judgments, "train", folder)
+    if not judgments or not config.queries.source:
+        return []
+    texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
+    rows_of: dict[str, list[int]] = {}
+    rows = collection.documents.rows_of([judgment.doc_id for judgment in judgments])
+    for judgment, row in zip(judgments, rows, strict=True):
+        if judgment.relevance > 0 and row >= 0 and judgment.query_id in texts:
+            rows_of.setdefault(judgment.query_id, []).append(int(row))
+    return [Judged(texts[query_id], tuple(found)) for query_id, found in rows_of.items()]
