@@ -39,11 +39,14 @@ def word_map(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> str:
             owner.setdefault(vectors.ids[near.word], number)
     places = list(owner)
     points_M2 = _plane(vectors.unit_VD[places])
-    labels_M2 = _apart(points_M2, [vectors.words[place] for place in places])
+    names = [vectors.words[place] for place in places]
+    labels_M2 = _apart(points_M2, names)
+    ends_M = labels_M2[:, 0] + [_LETTER * len(name) for name in names]
+    width, height = max(_WIDTH, ends_M.max()), max(_HEIGHT, labels_M2[:, 1].max() + _LINE)
     point_of = dict(zip(places, points_M2.tolist(), strict=True))
     centre_of = {owner[place]: place for place in centres}
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'role="img" aria-label="{escape("Words near " + ", ".join(asked))}">',
         f"<style>{_STYLE}</style>",
     ]
@@ -51,15 +54,15 @@ def word_map(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> str:
         if place not in centres:
             x2, y2 = point_of[centre_of[owner[place]]]
             parts.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-    for place, (label_x, label_y) in zip(places, labels_M2.tolist(), strict=True):
+    for place, name, (label_x, label_y) in zip(places, names, labels_M2.tolist(), strict=True):
         (x, y), is_asked = point_of[place], place in centres
         colour = _COLOURS[owner[place] % len(_COLOURS)]
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_asked else 3}" fill="{colour}"/>'
         )
         kind = ' class="asked"' if is_asked else ""
-        name = escape(vectors.words[place])
-        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}"{kind}>{name}</text>')
+        text = escape(name)
+        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}"{kind}>{text}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
