@@ -34,7 +34,8 @@ class Report:
         staleness: how often a change was applied with so many changes of others in between.
         dropped: late results of backup workers, whose steps were given out again.
         events: sentences on what died and was replaced.
-        seconds: what each step took: of each "step", "pull" and "push".
+        seconds: how long each "step" took, and what its strategy adds: "pull" and "push" against
+            servers, "wait" and "exchange" in a group.
     """
 
     curve: list[Point] = field(default_factory=list)

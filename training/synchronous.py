@@ -106,12 +106,17 @@ class _Member:
         mine = numbers[self._group.rank : self._group.rank + 1]  # none in the last, shorter round
         result = self._task.step(self._tables, mine[0]) if mine else None
         stepped = time.perf_counter()
-        results = self._shared(result)
+        results = self._shared(result)  # for which this process waits until all are there
+        gathered = time.perf_counter()
         sound = all(math.isfinite(one.loss) for one in results)
         if sound:
             exchange(self._tables, self._base, self._group)
         if self._run:
-            self._run.report.time(step=stepped - started, exchange=time.perf_counter() - stepped)
+            self._run.report.time(
+                step=stepped - started,
+                wait=gathered - stepped,
+                exchange=time.perf_counter() - gathered,
+            )
             for number, one in zip(numbers, results, strict=True):
                 self._run.finished(number, one)  # which raises where one is not sound
             if self._run.checkpoint_due:
