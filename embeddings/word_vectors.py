@@ -83,8 +83,15 @@ class WordVectors:
         Raises:
             NotFound: the word has no vector; the message has near spellings.
         """
-        place = self.number(word)
-        return self._best(self.unit_VD @ self.unit_VD[place], k, [place])
+        return self.near([self.number(word)], k)[0]
+
+    def near(self, places: Sequence[int], k: int = 10) -> list[list[Neighbour]]:
+        """Returns the k words with the most similar vectors, for each of several places."""
+        similarity_MV = self.unit_VD[list(places)] @ self.unit_VD.T
+        return [
+            self._best(similarity_V, k, [place])
+            for place, similarity_V in zip(places, similarity_MV, strict=True)
+        ]
 
     def analogy(
         self, a: str, b: str, c: str, k: int = 10, *, multiply: bool = False
@@ -152,8 +159,11 @@ class WordVectors:
         self, similarity_V: NDArray[np.float32], k: int, left_out: Sequence[int]
     ) -> list[Neighbour]:
         similarity_V[list(left_out)] = -np.inf
-        k = min(k, len(self.words) - len(set(left_out)))
-        best = np.argsort(-similarity_V, kind="stable")[: max(k, 0)]
+        k = max(min(k, len(self.words) - len(set(left_out))), 0)
+        # sorting the best alone; those that tie with the last of them are sorted with them
+        least = -np.partition(-similarity_V, k - 1)[k - 1] if k else np.inf
+        among = np.flatnonzero(similarity_V >= least)
+        best = among[np.argsort(-similarity_V[among], kind="stable")][:k]
         return [Neighbour(self.words[i], float(similarity_V[i])) for i in best]
 
 

@@ -1,5 +1,6 @@
 """The HTTP API and the page, over one open collection."""
 
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rankwell.ranker.collection import Collection
 _FOLDER = Path(str(files("rankwell.serving")))
 _DEFAULT_K = 10
 _MAX_QUERY_CHARACTERS = 100_000
+_MAX_NEIGHBOURS = 1000
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -119,6 +121,13 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             }
         )
 
+    @app.get("/v1/words/{word}/neighbours", summary="Words used alike")
+    def neighbours(
+        word: str, k: int = Query(_DEFAULT_K, ge=1, le=_MAX_NEIGHBOURS, description="Words wanted.")
+    ) -> Response:
+        found = collection.neighbours(word, k)
+        return _json({"word": word, "neighbours": [asdict(near) for near in found]})
+
     @app.get("/v1/version", summary="What is live")
     def version() -> Response:
         manifest = collection.version.manifest
@@ -163,6 +172,7 @@ def _add_page(app: FastAPI, collection: Collection) -> None:
                 parsed = parsed_filter(filter)
                 context["conditions"] = parsed or {}
                 context["result"] = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
+                context["words"] = collection.query_neighbours(q)
         except InputError as error:
             context["error"], status = str(error), error.http_status
         return templates.TemplateResponse(request, "page.html", context, status_code=status)
