@@ -2,15 +2,15 @@ r"""The analysis as a tokenizer.json, so that sentence-transformers cuts texts a
 
 `rankwell.data.analysis.words` is NFKC, case folding, one kind of apostrophe, and a regular
 expression. The same in the terms of Hugging Face's tokenizers, whose \w has marks and underscores
-in it. What it cannot say, and so differs: case folding of a few letters beside ß and ς (Greek iota
-subscripts, Cherokee), and the cut of words of more than 255 characters.
+in it. What differs: case folding of Cherokee, of Greek letters with an iota subscript and of a few
+old Cyrillic ones, and the cut of words of more than 255 characters.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-# what case folding does beside lower case: sharp s, final sigma; then the apostrophe
-_FOLDED = (("ß", "ss"), ("\u03c2", "\u03c3"), ("\u2019", "'"))
+# what case folding does beside lower case, for Latin letters and the final sigma
+_FOLDED = {letter: letter.casefold() for letter in "\u00df\u01f0\u1e96\u1e97\u1e98\u1e99\u03c2"}
 
 UNKNOWN = "[UNK]"  # no word of a text: the analysis cuts at brackets
 
@@ -37,7 +37,8 @@ def tokenizer_json(words: Sequence[str]) -> dict[str, Any]:
             "normalizers": [
                 {"type": "NFKC"},
                 {"type": "Lowercase"},
-                *(_replaced(a, b) for a, b in _FOLDED),
+                *(_replaced(letter, folded) for letter, folded in _FOLDED.items()),
+                _replaced("\u2019", "'"),
             ],
         },
         "pre_tokenizer": {
