@@ -106,8 +106,8 @@ class Sampling:
         # one draw in each of R equal parts of the distribution, then in random order
         points = (np.arange(num_drawn) + draws.random(num_drawn)) / num_drawn
         noise_R = np.searchsorted(noise, points * noise[-1] if len(noise) else points)
-        noise_R = draws.permutation(np.minimum(noise_R, max(len(noise) - 1, 0)).astype(np.int32))
-        return cls(keep_V, noise_R)
+        noise_R = draws.permutation(np.minimum(noise_R, max(len(noise) - 1, 0)))
+        return cls(keep_V, noise_R.astype(np.int32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from numba.extending import intrinsic, models, register_model
 
 WIDTH = 16
 
+# callers leave the typing context out, which the types of numba do not know
+_intrinsic: Callable[[Callable[..., Any]], Any] = intrinsic
+
 _FLOAT = ir.FloatType()
 _INT32 = ir.IntType(32)
 _VECTOR = ir.VectorType(_FLOAT, WIDTH)
@@ -43,7 +46,7 @@ def has_vectors() -> bool:
     return bool(features.get("fma") or features.get("neon"))
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
+class _Lanes(types.Type):
     def __init__(self) -> None:
         super().__init__(name="Lanes")
 
@@ -52,7 +55,7 @@ LANES = _Lanes()
 
 
 @register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _VECTOR)
 
@@ -72,13 +75,13 @@ def _call(builder: Any, name: str, *arguments: Any) -> Any:
     return builder.call(function, arguments)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def zeros(typing: Any) -> Any:
     """Returns sixteen zeros."""
     return LANES(), lambda context, builder, signature, arguments: _constant(0.0)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
     """Returns the sixteen floats of a flat float32 array that begin at an index."""
 
@@ -89,7 +92,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     return LANES(array, types.int64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     """Writes sixteen floats into a flat float32 array from an index on."""
 
@@ -101,7 +104,7 @@ def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     return types.void(array, types.int64, LANES), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def spread(typing: Any, array: Any, index: Any) -> Any:
     """Returns one float of a flat float32 array, sixteen times."""
 
@@ -114,7 +117,7 @@ def spread(typing: Any, array: Any, index: Any) -> Any:
     return LANES(array, types.int64), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """Returns a * b + c, lane by lane."""
 
@@ -135,12 +138,12 @@ def _lane_by_lane(name: str) -> Callable[..., Any]:
     return typed
 
 
-add = intrinsic(_lane_by_lane("fadd"))
-subtract = intrinsic(_lane_by_lane("fsub"))
-multiply = intrinsic(_lane_by_lane("fmul"))
+add = _intrinsic(_lane_by_lane("fadd"))
+subtract = _intrinsic(_lane_by_lane("fsub"))
+multiply = _intrinsic(_lane_by_lane("fmul"))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def sigmoid(typing: Any, lanes: Any) -> Any:
     """Returns 1 / (1 + exp(-x)), lane by lane, to single precision."""
 
@@ -185,7 +188,7 @@ _HALVES = (
 )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def sums(
     typing: Any,
     a0: Any,
@@ -217,7 +220,7 @@ def sums(
     return LANES(*[LANES] * 12), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Asks for the cache line of an array's element, to be there when it is read."""
 

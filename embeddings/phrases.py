@@ -116,7 +116,7 @@ _NO_KEYS = np.zeros(0, np.int64)
 
 
 @numba.njit(nogil=True)
-def _bucket(first: int, second: int) -> int:
+def _bucket(first: int, second: int) -> Any:
     mixed = (np.uint64(first) << np.uint64(32) | np.uint64(second)) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(64 - 22))
 

@@ -93,7 +93,7 @@ class TrainingText:
     def __getstate__(self) -> dict[str, object]:
         """Returns what travels to another process: of memory-mapped files, their names."""
         return {
-            name: Path(value.filename) if isinstance(value, np.memmap) else value
+            name: Path(str(value.filename)) if isinstance(value, np.memmap) else value
             for name, value in vars(self).items()
         }
 

@@ -33,6 +33,7 @@ _TARGETS = 6  # updated together, so that their rows stay in registers: a word a
 _SLOTS = 8  # of the gradients of one word of a window: two words make one vector
 
 Array = NDArray[Any]
+Number = Any  # of numpy, or of Python
 
 
 @numba.njit(nogil=True, cache=True)
@@ -47,9 +48,9 @@ def train_windows(
     kept_T: Array,
     window: int,
     negatives: int,
-    first_rate: float,
-    last_rate: float,
-    seed: int,
+    first_rate: Number,
+    last_rate: Number,
+    seed: Number,
     cbow: bool,
     vectors: bool,
 ) -> tuple[int, int, float]:
@@ -65,7 +66,7 @@ def train_windows(
     weights_F[WIDTH] = weights_F[WIDTH + _SLOTS] = 1.0  # the label of the window's own word
     num_tokens = bounds[-1] - bounds[0]
     state = _mixed(seed)
-    next_noise = np.int64(state % np.uint64(len(noise_R)))
+    next_noise: Number = np.int64(state % np.uint64(len(noise_R)))
     num_trained = num_pairs = 0
     loss = 0.0
     for s in range(len(bounds) - 1):
@@ -99,7 +100,7 @@ def train_windows(
                     prefetch(contexts_F, noise_R[next_noise + negatives + n] * width + d)
             next_noise += negatives
             state = _next(state)
-            reach = 1 + np.int64((state >> np.uint64(33)) % np.uint64(window))
+            reach: Number = 1 + np.int64((state >> np.uint64(33)) % np.uint64(window))
             num_rows = 0
             for j in range(max(0, i - reach), min(num_kept, i + reach + 1)):
                 if j != i:
@@ -128,7 +129,7 @@ def train_windows(
 
 
 @numba.njit(nogil=True)
-def _mixed(seed: int) -> int:
+def _mixed(seed: Number) -> Number:
     """Spreads a seed over 64 bits, so that seeds near each other start far apart (splitmix64)."""
     state = np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -137,20 +138,20 @@ def _mixed(seed: int) -> int:
 
 
 @numba.njit(nogil=True)
-def _next(state: int) -> int:
+def _next(state: Number) -> Number:
     """Returns the next state of a linear congruential generator (Knuth's MMIX)."""
     return state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
 
 
 @numba.njit(nogil=True)
-def _weigh(weights_F: Array, target: int, rate: float) -> None:
+def _weigh(weights_F: Array, target: int, rate: Number) -> None:
     """Sets the rate of a target, for both words that are scored together."""
     place = target // _TARGETS * 2 * WIDTH + target % _TARGETS
     weights_F[place] = weights_F[place + _SLOTS] = rate
 
 
 @numba.njit(nogil=True)
-def _weigh_all(weights_F: Array, negatives: int, rate: float) -> None:
+def _weigh_all(weights_F: Array, negatives: int, rate: Number) -> None:
     for target in range(1 + negatives):
         _weigh(weights_F, target, rate)
 
@@ -185,7 +186,7 @@ def _follow(
 
 
 @numba.njit(nogil=True)
-def _loss(gradients_F: Array, num_rows: int, negatives: int, rate: float) -> float:
+def _loss(gradients_F: Array, num_rows: int, negatives: int, rate: Number) -> float:
     """Returns the sum of -log(1 - |label - sigmoid(score)|) over the pairs of a window."""
     size = len(gradients_F) // ((1 + negatives + _TARGETS - 1) // _TARGETS)
     total = 0.0

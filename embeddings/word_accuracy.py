@@ -152,7 +152,9 @@ def similarity_correlation(vectors: WordVectors, similarities: Similarities) -> 
             "two"
         )
     firsts, seconds, said = zip(*known, strict=True)
-    cosines = np.einsum("pd,pd->p", vectors.unit_VD[list(firsts)], vectors.unit_VD[list(seconds)])
+    cosines: NDArray[np.float32] = np.einsum(
+        "pd,pd->p", vectors.unit_VD[list(firsts)], vectors.unit_VD[list(seconds)]
+    )
     outcome = spearmanr(cosines, said)
     return Correlation(
         float(outcome.statistic), float(outcome.pvalue), len(known), len(found) - len(known)
@@ -163,7 +165,7 @@ def _num_correct(unit_ND: NDArray[np.float32], asked_Q4: NDArray[np.int64], mult
     a_QD, b_QD, c_QD = (unit_ND[asked_Q4[:, i]] for i in range(3))
     if multiply:
         to_a, to_b, to_c = ((1 + part @ unit_ND.T) / 2 for part in (a_QD, b_QD, c_QD))
-        score_QN = to_b * to_c / (to_a + _EPSILON)
+        score_QN: NDArray[np.floating] = to_b * to_c / (to_a + _EPSILON)
     else:
         score_QN = unit(b_QD - a_QD + c_QD) @ unit_ND.T
     np.put_along_axis(score_QN, asked_Q4[:, :3], -np.inf, axis=1)

@@ -84,7 +84,7 @@ def _plane(unit_MD: NDArray[np.float32]) -> NDArray[np.float64]:
 def _apart(points_M2: NDArray[np.float64], words: Sequence[str]) -> NDArray[np.float64]:
     """Returns where labels begin: right of their points, moved down off those placed before."""
     placed: list[tuple[float, float, float]] = []
-    labels_M2 = points_M2 + np.array([7.0, 4.0])
+    labels_M2: NDArray[np.float64] = points_M2 + np.array([7.0, 4.0])
     for number in np.argsort(points_M2[:, 1], kind="stable"):
         x, y = labels_M2[number]
         right = x + _LETTER * len(words[number])
