@@ -79,7 +79,7 @@ class Snapshots(Checkpoints):
 
     def latest(self, fingerprint: str) -> None:
         """Finds nothing to resume."""
-        return None
+        return
 
 
 def read(files: list[Path], folder: Path) -> ForwardIndex:

@@ -17,6 +17,7 @@ from rankwell.embeddings.sif import pooled_encoder, with_words_of_phrases
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.training.group import Group
 
 NEAR = 20  # documents that share most with a title or a query: hard negatives are drawn from them
 
@@ -51,6 +52,7 @@ def fit_encoder(
     config: Config,
     judged: Sequence[Judged] = (),
     progress: Progress = silent,
+    group: Group | None = None,
 ) -> StaticEncoder:
     """Fits the encoder that [dense] encoder names.
 
@@ -61,6 +63,7 @@ def fit_encoder(
         config: the [dense] section and the seed count.
         judged: training queries with relevant documents.
         progress: told of the steps.
+        group: processes that train together, all with the same arguments; None: this one alone.
 
     Raises:
         InputError: a static encoder is asked for and there is too little to train on, or its
@@ -87,6 +90,7 @@ def fit_encoder(
         epochs=dense.encoder_epochs,
         seed=config.collection.seed,
         progress=progress,
+        group=group,
     )
     facts = {**pooled.facts, **trained.facts}
     return StaticEncoder.of(word_vectors, trained.table_VD, "static", facts)

@@ -117,9 +117,14 @@ def train_encoder_command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train the static encoder again, on the documents and the training judgments."""
+    """Train the static encoder again, on the documents and the training judgments.
+
+    Started by torchrun, its processes train together.
+    """
     with shown_progress() as progress:
         report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)
+    if rank() > 0:  # the first process of torchrun's speaks
+        return
     if json:
         print_json(asdict(report))
         return

@@ -27,9 +27,11 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.encoding import Judged, fit_encoder
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, write_vectors
 from rankwell.ranker.collection import Collection
+from rankwell.training.group import process_group, rank
 
 FOLDS = 3
 
@@ -64,22 +66,34 @@ def train_encoder(
     Raises:
         NotFound: there is no version yet.
         InputError: there are too few documents, the training diverged, or another job is at work.
+        Unavailable: torchrun's other processes do not come.
     """
     config = load_config(folder)
+    static = replace(config, dense=replace(config.dense, encoder="static"))
     store = VersionStore(folder)
+
+    def fit(collection: Collection) -> StaticEncoder:
+        with process_group() as group:
+            return fit_encoder(
+                collection.encoder.word_vectors,
+                collection.pool.forward,
+                collection.near,
+                static,
+                _judged(collection, folder) if with_judgments else (),
+                progress if group.rank == 0 else silent,
+                group,
+            )
+
+    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
+        live = store.open()
+        with Collection(folder, live, with_ranker=False) as collection:
+            return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
     with store.draft() as draft:
         live = store.open()
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
             draft.share(live, part)
         with Collection(folder, live, with_ranker=False) as collection:
-            encoder = fit_encoder(
-                collection.encoder.word_vectors,
-                collection.pool.forward,
-                collection.near,
-                replace(config, dense=replace(config.dense, encoder="static")),
-                _judged(collection, folder) if with_judgments else (),
-                progress,
-            )
+            encoder = fit(collection)
             write_vectors(draft.folder, encoder, collection.pool.forward).close()
         mapping, before = config.to_mapping(), live.manifest.labels
         lost = live.has(RANKER) or WITHOUT_RANKER in before
