@@ -81,17 +81,20 @@ class TiedTable(nn.Module):
         self.stems_SD = nn.Parameter(torch.zeros(num_stems + 1, start_VD.shape[1]))
         self._stem_V = torch.from_numpy(np.where(stem_V < 0, num_stems, stem_V))
 
-    def table_VD(self) -> torch.Tensor:
+    def forward(self, texts: Sequence[Words]) -> torch.Tensor:
+        """Returns the vectors of texts at unit length, zeros for texts without words: [N, D]."""
+        starts = torch.from_numpy(np.cumsum([0, *map(len, texts)])[:-1])
+        words = torch.from_numpy(np.concatenate(texts))
+        # two sums of few rows each: the sum of both whole tables would cost more than all the rest
+        own = functional.embedding_bag(words, self.own_VD, starts, mode="sum")
+        stems = functional.embedding_bag(self._stem_V[words], self.stems_SD, starts, mode="sum")
+        return functional.normalize(own + stems, dim=1)
+
+    @torch.inference_mode()
+    def table_VD(self) -> NDArray[np.float32]:
         """Returns the sum of both vectors of each word."""
-        return self.own_VD + self.stems_SD[self._stem_V]
-
-
-def encoded(table_VD: torch.Tensor, texts: Sequence[Words]) -> torch.Tensor:
-    """Returns the vectors of texts at unit length, zeros for texts without words: [N, D]."""
-    starts = torch.from_numpy(np.cumsum([0, *map(len, texts)])[:-1])
-    tokens = torch.from_numpy(np.concatenate(texts))
-    sums = functional.embedding_bag(tokens, table_VD, starts, mode="sum")
-    return functional.normalize(sums, dim=1)
+        table_VD: NDArray[np.float32] = (self.own_VD + self.stems_SD[self._stem_V]).numpy()
+        return table_VD
 
 
 def train_static(
@@ -148,7 +151,7 @@ def train_static(
             "whose document is nearest among theirs, before": before,
             "whose document is nearest among theirs, after": _found_share(model, held_out),
         }
-        return Trained(model.table_VD().detach().numpy(), facts)
+        return Trained(model.table_VD(), facts)
 
 
 class _Training:
@@ -194,10 +197,9 @@ class _Training:
         self.loss = float(np.mean(losses))
 
     def _step(self, batch: Batch, rate: float, number: int, total: int) -> float:
-        table_VD = self._model.table_VD()
         loss = contrastive_loss(
-            encoded(table_VD, batch.queries),
-            encoded(table_VD, batch.documents),
+            self._model(batch.queries),
+            self._model(batch.documents),
             torch.from_numpy(batch.masked_BC),
         )
         self._optimiser.zero_grad()
@@ -219,7 +221,6 @@ class _Training:
 @torch.inference_mode()
 def _found_share(model: TiedTable, pairs: Sequence[tuple[Words, Words]]) -> float:
     """Returns the share of texts whose own document is the nearest of all that are given."""
-    table_VD = model.table_VD()
-    queries, documents = (encoded(table_VD, side) for side in zip(*pairs, strict=True))
+    queries, documents = (model(side) for side in zip(*pairs, strict=True))
     nearest = (queries @ documents.T).argmax(1)
     return round(float((nearest == torch.arange(len(pairs))).float().mean()), 4)

@@ -17,7 +17,6 @@ from rankwell.embeddings.contrastive import (
     TiedTable,
     Trained,
     contrastive_loss,
-    encoded,
     train_static,
 )
 from rankwell.embeddings.pairs import Pairs
@@ -55,7 +54,7 @@ def test_the_loss_by_hand_on_two_pairs_and_a_hard_negative() -> None:
 def test_before_the_first_step_a_text_is_pooled_as_the_start_has_it() -> None:
     start_VD = np.array([[3, 0], [0, 4], [5, 5]], np.float32)
     model = TiedTable(start_VD, np.array([0, -1, 0]))
-    vectors = encoded(model.table_VD(), [np.array([0, 1]), np.zeros(0, np.int64)])
+    vectors = model([np.array([0, 1]), np.zeros(0, np.int64)])
     np.testing.assert_allclose(vectors.detach().numpy(), [[0.6, 0.8], [0, 0]], atol=1e-6)
 
 
@@ -65,6 +64,7 @@ def test_a_stem_moves_all_its_words_and_stop_words_share_one() -> None:
         model.stems_SD += torch.tensor([[2.0], [3.0]])
         model.own_VD[1] += 1
     assert model.table_VD().flatten().tolist() == [2, 3, 3, 3]
+    assert model([np.array([1, 2])]).tolist() == [[1]]
 
 
 def test_training_brings_passages_to_their_documents(topics: ForwardIndex) -> None:
