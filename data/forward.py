@@ -317,7 +317,8 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_d
     if offsets[0] != 0 or offsets[-1] != num_tokens or (np.diff(offsets) < 0).any():
         raise ValueError(f"{OFFSETS} points outside of the tokens")
     sentences = _mapped(folder / SENTENCES)
-    if sentences[0] != 0 or sentences[-1] != num_tokens or (np.diff(sentences) < 0).any():
+    ends = sentences[:1].tolist() + sentences[-1:].tolist()
+    if ends != [0, num_tokens] or (np.diff(sentences) < 0).any():
         raise ValueError(f"{SENTENCES} points outside of the tokens")
     if term_V.size and not -1 <= term_V.min() <= term_V.max() < num_terms:
         raise ValueError(f"{VOCABULARY} points outside of the terms")

@@ -32,8 +32,8 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.phrases import JOINT
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures

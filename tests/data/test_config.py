@@ -122,6 +122,8 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest_at_the_defaults(tmp_path
         ({"lexical": {"k1": -0.1}}, r"\[lexical\] k1 is -0.1; it must be at least 0"),
         ({"judgments": {"test_share": 1.5}}, r"test_share is 1.5; it must be from 0.0 to 1.0"),
         ({"judgments": {"test_share": math.nan}}, r"test_share is nan; it must be from 0.0 to 1.0"),
+        ({"words": {"model": "skipgram"}}, r"model is 'skipgram'; did you mean 'skip-gram'"),
+        ({"words": {"phrases": 1.5}}, r"\[words\] phrases is 1.5; it must be from 0.0 to 1.0"),
         ({"lexical": {"engine": "tantvy"}}, r"engine is 'tantvy'; did you mean 'tantivy'"),
         ({"dense": {"encoder": "statik"}}, r"encoder is 'statik'; did you mean 'static'"),
     ],

@@ -20,6 +20,7 @@ from rankwell.data.forward import (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -35,6 +36,7 @@ FILES = (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -77,6 +79,22 @@ def test_words_are_numbered_by_falling_frequency_and_keep_their_places(three: Fo
     assert three.document(1).tolist() == [1, 7, 5]
     assert three.tokens(1, 0).tolist() == []
     assert three.offsets.tolist() == [0, 2, 9, 9, 12, 13, 14]
+
+
+def test_sentences_start_where_they_do_and_none_is_empty(tmp_path: Path) -> None:
+    texts = [("One. Two", "Three four. Five!"), ("", ""), ("", "... Six?"), ("Seven", "")]
+    forward = built(tmp_path / "forward", texts)
+    assert forward.sentences.tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("sentences", [[], [0, 13], [1, 14], [0, 9, 5, 14]], ids=str)
+def test_sentences_that_do_not_divide_the_tokens_do_not_open(
+    three: ForwardIndex, tmp_path: Path, sentences: list[int]
+) -> None:
+    assert three.sentences.tolist() == [0, 2, 9, 12, 13, 14]
+    np.save(tmp_path / "forward" / SENTENCES, np.array(sentences, np.int64))
+    with pytest.raises(DamagedVersion, match="points outside of the tokens"):
+        open_forward_index(tmp_path / "forward")
 
 
 def test_each_word_has_its_term_and_each_term_its_words(three: ForwardIndex) -> None:
@@ -220,8 +238,8 @@ def test_a_damaged_file_does_not_open(
 @pytest.mark.parametrize(
     ("summary", "message"),
     [
-        ({"format_version": 99}, "format 99; this rankwell reads 1: .*rankwell index --full"),
-        ({"format_version": 1}, "cannot be opened"),
+        ({"format_version": 99}, "format 99; this rankwell reads 2: .*rankwell index --full"),
+        ({"format_version": 2}, "cannot be opened"),
         ({}, "cannot be opened"),
         ([], "cannot be opened"),
     ],

@@ -40,7 +40,7 @@ def test_pairs_above_the_threshold_are_phrases() -> None:
 
 
 def test_neighbours_across_a_sentence_end_are_no_pair() -> None:
-    # c d meets once inside a sentence; where one ends with c and the next begins with d, it does not
+    # c d meets inside no sentence, however often one ends with c and the next begins with d
     tokens_T, bounds = laid_out([[2], [3]] * 10)
     assert find_phrases(tokens_T, bounds, np.array([0, 0, 10, 10]), 1, 0.1).pairs == []
     tokens_T, bounds = laid_out([[2, 3]] * 9 + [[0, 1]])
