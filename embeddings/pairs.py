@@ -26,9 +26,10 @@ TITLE, TEXT = range(NUM_FIELDS)
 Words = NDArray[np.int64]
 
 
-def trainable_rows(forward: ForwardIndex) -> NDArray[np.int64]:
-    """Returns the documents that are long enough to be cut in two."""
-    return np.flatnonzero(np.diff(forward.offsets[::NUM_FIELDS]) >= MIN_WORDS)
+def trainable_rows(forward: ForwardIndex, word_of_V: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Returns the documents that are long enough to be cut in two; none where no word is known."""
+    lengths_N = np.diff(forward.offsets[::NUM_FIELDS])
+    return np.flatnonzero((lengths_N >= MIN_WORDS) & (word_of_V >= 0).any())
 
 
 def head(forward: ForwardIndex, row: int) -> NDArray[np.int32]:
@@ -90,7 +91,7 @@ class Pairs:
         self._word_of_V = word_of_V
         self._negatives_NK = negatives_NK
         self._judged = judged
-        self.rows = trainable_rows(forward)
+        self.rows = trainable_rows(forward, word_of_V)
 
     @property
     def num_judged(self) -> int:

@@ -71,10 +71,10 @@ def fit_encoder(
     """
     dense, word_vectors = config.dense, with_words_of_phrases(word_vectors)
     pooled = pooled_encoder(word_vectors, dense.sif, forward)
-    rows = trainable_rows(forward)
-    if dense.encoder == "sif" or (dense.encoder == "auto" and len(rows) < MIN_DOCUMENTS):
-        return pooled
     word_of_V = pooled.words_of(forward)
+    few = len(trainable_rows(forward, word_of_V)) < MIN_DOCUMENTS
+    if dense.encoder == "sif" or (dense.encoder == "auto" and few):
+        return pooled
     stem_V = np.full(len(word_vectors.words), -1, np.int64)
     stem_V[word_of_V[word_of_V >= 0]] = forward.vocabulary.term_V[word_of_V >= 0]
     trained = train_static(

@@ -27,7 +27,10 @@ def text(forward: ForwardIndex, words: object) -> str:
 
 
 def test_documents_of_six_words_and_more_are_learnt_from(forward_of: Forward) -> None:
-    assert trainable_rows(forward_of(*DOCUMENTS)).tolist() == [0, 2]
+    forward = forward_of(*DOCUMENTS)
+    known = np.zeros(forward.vocabulary.num_surfaces, np.int32)
+    assert trainable_rows(forward, known).tolist() == [0, 2]
+    assert trainable_rows(forward, known - 1).tolist() == []
 
 
 def test_a_title_of_one_word_is_replaced_by_the_first_words(forward_of: Forward) -> None:
