@@ -68,9 +68,10 @@ def test_a_worker_that_fails_by_itself_stops_the_training(
     assert "ZeroDivisionError: the step failed" in capfd.readouterr().err
 
 
-def test_values_that_are_no_numbers_stop_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="diverged at step 5 of 40"):
-        train(FactorTask(diverges_at=5), TWO)
+def test_values_that_are_no_numbers_stop_the_training(tmp_path: Path) -> None:
+    one, kept = Strategy(name="synchronous", workers=1), Checkpoints(tmp_path)
+    with pytest.raises(InputError, match=r"diverged at step 5 of 40 .* after 4 steps stands"):
+        train(FactorTask(diverges_at=5), one, checkpoints=kept)
 
 
 def environment_of_torchrun(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
