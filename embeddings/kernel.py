@@ -198,7 +198,7 @@ def train_span(
         np.float32(rates[1]),
         np.uint64(seed % 2**64),
         cbow,
-        has_vectors() if vectors is None else vectors,
+        None if (has_vectors() if vectors is None else vectors) else True,
     )
     return Span(num_read, num_trained, loss / max(num_pairs, 1))
 

@@ -52,9 +52,13 @@ def train_windows(
     last_rate: Number,
     seed: Number,
     cbow: bool,
-    vectors: bool,
+    plainly: bool | None,
 ) -> tuple[int, int, float]:
-    """Trains on sentences; returns the tokens trained on, the pairs sampled, and their loss."""
+    """Trains on sentences; returns the tokens trained on, the pairs sampled, and their loss.
+
+    None is no for `plainly`: of an argument that is None numba compiles one branch alone, which
+    takes half the time.
+    """
     num_blocks = (1 + negatives + _TARGETS - 1) // _TARGETS
     targets_J = np.zeros(num_blocks * _TARGETS, np.int64)  # where rows begin
     rows_C = np.zeros(2 * window + 1, np.int64)
@@ -117,7 +121,7 @@ def train_windows(
                 _mean(words_F, rows_C, num_rows, width, mean_P, before_P)
                 x_F, inputs_C, num_inputs = mean_P, first_row, 1
             inputs = x_F, inputs_C, num_inputs, contexts_F, targets_J, width
-            _move(inputs, weights_F, gradients_F, vectors)
+            _move(inputs, weights_F, gradients_F, plainly)
             if cbow:
                 _follow(words_F, rows_C, num_rows, width, mean_P, before_P)
             if clash:
@@ -199,18 +203,18 @@ def _loss(gradients_F: Array, num_rows: int, negatives: int, rate: Number) -> fl
 
 
 @numba.njit(nogil=True)
-def _move(inputs: Any, weights_F: Array, gradients_F: Array, vectors: bool) -> None:
+def _move(inputs: Any, weights_F: Array, gradients_F: Array, plainly: bool | None) -> None:
     """Updates the rows of a window and its targets, six of those at a time."""
     num_blocks = len(inputs[4]) // _TARGETS
     size = len(gradients_F) // num_blocks
     for block in range(num_blocks):
         places = block * _TARGETS, block * size, block * 2 * WIDTH
-        if vectors:
+        if plainly is None:
             _score_by_lanes(inputs, gradients_F, weights_F, places)
         else:
             _score_plainly(inputs, gradients_F, weights_F, places)
     for block in range(num_blocks):
-        if vectors:
+        if plainly is None:
             _update_by_lanes(inputs, gradients_F, block * _TARGETS, block * size)
         else:
             _update_plainly(inputs, gradients_F, block * _TARGETS, block * size)
