@@ -88,13 +88,12 @@ class Server:
         """
         staleness = self._version - since
         self._version += 1
+        meanwhile = [entry for version, entry in self._log if version > since]
         added: Changes = {}
-        for name, (rows, changes) in merged(parts).items():
-            others = np.zeros_like(changes)
-            for version, entry in self._log:
-                if version > since:
-                    others += on_rows(entry[name], rows)
-            change = combined([changes, others]) - others
+        for name, (rows, change) in merged(parts).items():
+            if meanwhile:
+                others = np.sum([on_rows(entry[name], rows) for entry in meanwhile], axis=0)
+                change = combined([change, others]) - others
             places = rows // self._num_servers
             self._tables[name][places] += change
             self._changed_at[name][places] = self._version

@@ -27,6 +27,7 @@ from rankwell.training.group import Group, local_group, process_group, started_b
 from rankwell.training.run import Run, batches
 from rankwell.training.task import StepResult, Tables, Task, copied, fill
 
+MAX_GOODBYE_SECONDS = 30  # for all to notice that one is gone
 MAX_DEATHS = 3  # in one round: then something else is wrong than a worker
 
 
@@ -155,8 +156,9 @@ class _Others:
         return any(codes) and min(codes) >= 0
 
     def _exit_codes(self) -> list[int]:
+        deadline = time.monotonic() + MAX_GOODBYE_SECONDS
         for process in self.processes:
-            process.join(timeout=1.0)
+            process.join(timeout=max(deadline - time.monotonic(), 0))
         return [process.exitcode or 0 for process in self.processes]
 
 
