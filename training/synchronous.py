@@ -110,7 +110,7 @@ class _Member:
         results = self._shared(result)  # for which this process waits until all are there
         gathered = time.perf_counter()
         sound = all(math.isfinite(one.loss) for one in results)
-        if sound:
+        if sound and self._group.size > 1:
             exchange(self._tables, self._base, self._group)
         if self._run:
             self._run.report.time(
