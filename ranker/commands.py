@@ -151,7 +151,9 @@ def train_words_command(
     ] = 0,
     backups: Annotated[
         int,
-        typer.Option(metavar="N", help="synchronous: workers more, so that none waits for a slow."),
+        typer.Option(
+            metavar="N", help="synchronous: workers more, so that none waits for the slowest."
+        ),
     ] = 0,
     groups: Annotated[
         int, typer.Option(metavar="N", help="hybrid: the groups that the workers form.")
