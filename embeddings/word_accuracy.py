@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from rankwell.data.errors import InputError
-from rankwell.embeddings.word_vectors import WordVectors, unit
+from rankwell.embeddings.word_vectors import NEVER_ZERO, WordVectors, unit
 
 MOST_FREQUENT = 30_000  # as word2vec's own tool has it
 
 _BATCH = 256
-_EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _num_correct(unit_ND: NDArray[np.float32], asked_Q4: NDArray[np.int64], mult
     a_QD, b_QD, c_QD = (unit_ND[asked_Q4[:, i]] for i in range(3))
     if multiply:
         to_a, to_b, to_c = ((1 + part @ unit_ND.T) / 2 for part in (a_QD, b_QD, c_QD))
-        score_QN: NDArray[np.floating] = to_b * to_c / (to_a + _EPSILON)
+        score_QN: NDArray[np.floating] = to_b * to_c / (to_a + NEVER_ZERO)
     else:
         score_QN = unit(b_QD - a_QD + c_QD) @ unit_ND.T
     np.put_along_axis(score_QN, asked_Q4[:, :3], -np.inf, axis=1)

@@ -16,7 +16,7 @@ from rankwell.data.errors import NotFound
 from rankwell.embeddings.phrases import JOINT
 from rankwell.embeddings.spelling import nearest_spellings
 
-_NEVER_ZERO = 1e-6  # Levy and Goldberg's epsilon, so that nothing is divided by zero
+NEVER_ZERO = 1e-6  # Levy and Goldberg's epsilon, so that nothing is divided by zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class WordVectors:
         if not multiply:
             return self._best(self.unit_VD @ unit(b_D - a_D + c_D), k, places)
         to_a, to_b, to_c = (1 + self.unit_VD @ np.stack([a_D, b_D, c_D]).T).T / 2
-        return self._best(to_b * to_c / (to_a + _NEVER_ZERO), k, places)
+        return self._best(to_b * to_c / (to_a + NEVER_ZERO), k, places)
 
     def find(self, word: str) -> int | None:
         """Returns the place of a word or phrase, however it is written; None without a vector."""

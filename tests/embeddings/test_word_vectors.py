@@ -109,6 +109,12 @@ def test_nothing_trained_means_nothing_found() -> None:
         empty.neighbours("east")
 
 
+def test_a_vocabulary_of_one_word_has_no_neighbours() -> None:
+    alone = vectors_of(word=(1, 2))
+    assert alone.neighbours("word") == []
+    assert alone.analogy("word", "word", "word") == []
+
+
 def test_unit_makes_length_one_and_leaves_zeros() -> None:
     assert unit(np.array([[3, 4], [0, 0]], np.float32)).tolist() == [
         [pytest.approx(0.6), pytest.approx(0.8)],
