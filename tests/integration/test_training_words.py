@@ -15,7 +15,7 @@ from rankwell.data.config import AnalysisConfig, DenseConfig, WordsConfig
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.versions import VersionStore
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.job import retrain_words
+from rankwell.indexer.retraining import retrain_words
 from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
 
