@@ -28,8 +28,8 @@ from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.lexical import TantivyEngine
-from rankwell.indexer.retraining import retrain_words
 from rankwell.indexer.report import Counts, IndexReport
+from rankwell.indexer.retraining import retrain_words
 
 CollectionOf = Callable[..., Path]
 
