@@ -28,6 +28,7 @@ from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
+    EVALUATION,
     FORWARD,
     JOBS,
     RANKER,
@@ -393,6 +394,7 @@ class _Job:
             same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
             if same and all(before[name] == fingerprints[name] for name in fingerprints):
                 self._draft.share(self._live, RANKER)
+                self._draft.share(self._live, EVALUATION)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
                 labels.append(WITHOUT_RANKER)
