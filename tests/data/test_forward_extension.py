@@ -138,7 +138,7 @@ def test_extensions_at_the_edges(
     assert_same(forward, rows, built(next(folders), [pairs[row] for row in rows]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(base=documents, steps=st.lists(documents, min_size=1, max_size=3), data=st.data())
 def test_extensions_in_a_row_equal_a_build_of_the_live_documents(
     base: list[Pair], steps: list[list[Pair]], data: st.DataObject
