@@ -135,7 +135,7 @@ def test_files_are_on_the_disk_before_the_ledger_names_them(
     monkeypatch.setattr(versions.os, "fsync", fsync)
     Work(tmp_path / "work").piece("piece", "k", maker([]))
     ledger = synced.index(LEDGER)
-    assert set(synced[:ledger]) == {"a.bin", "b.bin", "empty", "deep", "piece", "work"}
+    assert set(synced[:ledger]) >= {"a.bin", "b.bin", "empty", "deep", "piece", "work"}
     assert synced[ledger:] == [LEDGER, "work"]
 
 
