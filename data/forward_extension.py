@@ -19,6 +19,7 @@ from rankwell.data.forward import (
     LENGTHS,
     NUM_FIELDS,
     OFFSETS,
+    SENTENCES,
     TOKENS,
     ForwardIndex,
     open_forward_index,
@@ -49,6 +50,10 @@ def extend_forward_index(
     if len(tokens_T):
         tokens_T.flush()
     np.save(folder / OFFSETS, np.concatenate([base.offsets, base.offsets[-1] + fresh.offsets[1:]]))
+    np.save(
+        folder / SENTENCES,
+        np.concatenate([base.sentences, base.sentences[-1] + fresh.sentences[1:]]),
+    )
     np.save(folder / LENGTHS, np.concatenate([base.lengths_NF, fresh.lengths_NF]))
 
     dead_tokens_T, dead_offsets = _gathered(base, dead_rows)

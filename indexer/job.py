@@ -28,6 +28,7 @@ from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
+    EVALUATION,
     FORWARD,
     JOBS,
     RANKER,
@@ -36,7 +37,7 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.indexer.building import PARTS, Base, Built, build_parts
+from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
 from rankwell.indexer.changes import Changes, Record, feed_records
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.releasing import release
@@ -103,32 +104,26 @@ def index_collection(
         return job.run(lambda: feed_records(config.documents, folder), gate, whole=full, train=full)
 
 
-def retrain_words(
-    folder: Path, *, gate: Gate | None = None, progress: Progress = silent
-) -> IndexReport:
-    """Trains word vectors again, and the document vectors with them, as a new version.
+def compact_rows(folder: Path, progress: Progress = silent) -> None:
+    """Numbers the rows of the live version anew where documents died or came since they were.
 
-    The documents are the live version's, numbered anew. A ranker belongs to the vectors it was
-    trained on, so the new version has none.
+    What trains on documents reads the forward index: it must hold no dead ones, and its words by
+    falling frequency. The encoder stays, and so does what a search gives.
 
     Raises:
         NotFound: there is no version yet.
-        InputError: the configuration cannot be used, or another job is at work.
+        DamagedVersion: the live version is not as it was written.
     """
     store = VersionStore(folder)
-    now = load_config(folder)
+    if open_forward_index(store.open().folder / FORWARD).is_compact:
+        return
     with store.draft() as draft, room_on(folder):
         live = store.verify()  # what is damaged must not be carried on as sound
-        config = replace(
-            config_from_mapping(live.manifest.config),
-            collection=now.collection,
-            words=now.words,
-            dense=now.dense,
-        )
+        config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
         job = _Job(store, draft, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
-        return job.run(lambda: _own_records(live), gate, whole=True, train=True)
+        job.run(lambda: _own_records(live), None, whole=True, train=False)
 
 
 def _own_records(version: Version) -> Iterator[Record]:
@@ -269,6 +264,7 @@ class _Job:
     ) -> Built:
         return build_parts(
             self._draft,
+            self._store.folder,
             self._work,
             shards,
             changes.types.types,
@@ -302,12 +298,8 @@ class _Job:
         """Returns the folder of the live version's encoder where its settings are the same."""
         if self._live is None:
             return None
-        live, now = config_from_mapping(self._live.manifest.config), self._config
-        same = (live.words, live.dense.sif, live.collection.seed) == (
-            now.words,
-            now.dense.sif,
-            now.collection.seed,
-        )
+        live = config_from_mapping(self._live.manifest.config)
+        same = encoder_settings(live) == encoder_settings(self._config)
         return self._live.folder / ENCODER if same else None
 
     def _same_settings(self) -> bool:
@@ -402,6 +394,7 @@ class _Job:
             same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
             if same and all(before[name] == fingerprints[name] for name in fingerprints):
                 self._draft.share(self._live, RANKER)
+                self._draft.share(self._live, EVALUATION)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
                 labels.append(WITHOUT_RANKER)

@@ -1,7 +1,7 @@
 """Shards: some thousand documents, analysed on their own, in any process on any host.
 
 A shard's folder holds the documents as they are (spool.arrow), their words as numbers (tokens.npy,
-offsets.npy) and the words of those numbers (surfaces.arrow).
+offsets.npy, sentences.npy) and the words of those numbers (surfaces.arrow).
 """
 
 import tempfile
@@ -21,8 +21,9 @@ from rankwell.indexer.work import key_of
 SPOOL = "spool.arrow"
 _TOKENS = "tokens.npy"
 _OFFSETS = "offsets.npy"
+_SENTENCES = "sentences.npy"
 _SURFACES = "surfaces.arrow"
-_FILES = (SPOOL, _TOKENS, _OFFSETS, _SURFACES)
+_FILES = (SPOOL, _TOKENS, _OFFSETS, _SENTENCES, _SURFACES)
 
 SHARD_DOCS = 8192
 SHARD_BYTES = 32 << 20
@@ -96,13 +97,14 @@ def read_segmented(folder: Path) -> Segmented:
     with pa.memory_map(str(folder / _SURFACES)) as source:
         surfaces = pa.ipc.open_file(source).read_all()["surface"].combine_chunks()
     tokens_T = np.load(folder / _TOKENS, mmap_mode="r")
-    return Segmented(tokens_T, np.load(folder / _OFFSETS), surfaces)
+    return Segmented(tokens_T, np.load(folder / _OFFSETS), np.load(folder / _SENTENCES), surfaces)
 
 
 def _write(folder: Path, shard: Shard, found: Segmented) -> None:
     spool_documents(folder / SPOOL, shard.documents, shard.hashes)
     np.save(folder / _TOKENS, found.tokens_T)
     np.save(folder / _OFFSETS, found.offsets)
+    np.save(folder / _SENTENCES, found.sentence_lengths)
     table = pa.table({"surface": found.surfaces})
     with pa.ipc.new_file(str(folder / _SURFACES), table.schema) as writer:
         writer.write_table(table)

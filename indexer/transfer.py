@@ -20,7 +20,9 @@ from pathlib import Path, PurePosixPath
 
 from rankwell.data.config import CONFIG_FILE, config_from_mapping, render_config
 from rankwell.data.errors import ConfigError, DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
+from rankwell.data.release import PUBLISHED, record_release
 from rankwell.data.versions import (
     CURRENT,
     JOBS,
@@ -115,12 +117,18 @@ def pull(
     Raises:
         NotFound: nothing was pushed there, or no such version.
         DamagedVersion: what is there is not what was pushed; nothing is published.
-        InputError: the folder has another version of that name, or a job is at work on it.
+        InputError: the folder has another version of that name or a journal of its own, or a job
+            is at work on it.
         Unavailable: the location cannot be reached, or the disk has no room.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder, which may be new")
     _check_is_none_of_ours(location)
+    if Journal(folder).state():
+        raise InputError(
+            f"{folder} has changes of its own in its journal; make changes where the versions are "
+            f"built, and take these back with rankwell withdraw {folder} ID..."
+        )
     name = version or published_name(location)
     content, manifest = _read_manifest(location, name)
     config = _config_text(location, manifest)
@@ -142,7 +150,9 @@ def pull(
             shutil.rmtree(pulled)
     if not (folder / CONFIG_FILE).exists():
         _write_whole(folder / CONFIG_FILE, [config.encode()])
-    store.set_current(name)
+    if store.current_name() != name:
+        store.set_current(name)
+        record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
     return copied
 
 

@@ -16,6 +16,9 @@ import pytest
 import rankwell
 from rankwell.data.config import Config, load_config
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RankwellError, Unavailable
+from rankwell.data.journal import Journal
+from rankwell.data.records import Document
+from rankwell.data.release import releases
 from rankwell.data.versions import MANIFEST, Version, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import pull, push
@@ -102,6 +105,7 @@ def test_a_pulled_collection_answers_as_the_pushed_one(
         "current",
         "rankwell.toml",
         "jobs/lock",
+        "jobs/releases.jsonl",
         f"versions/000001/{MANIFEST}",
         *(f"versions/000001/{path}" for path in pushed.manifest.files),
     }
@@ -248,7 +252,8 @@ def test_a_pull_killed_at_any_step_is_never_seen_half_and_goes_on(
         assert pull(location, here).num_copied == lacking
         assert store.verify().name == "000002"
         assert load_config(here) == Config()
-        assert [path.name for path in (here / "jobs").iterdir()] in (["lock"], ["lock", "pulled"])
+        left = {path.name for path in (here / "jobs").iterdir()} - {"pulled"}
+        assert left == {"lock", "releases.jsonl"}
         assert not list((here / "versions").glob(".draft-*"))
     assert step > 10
 
@@ -477,3 +482,20 @@ def test_placing_another_content_leaves_nothing(folder: Path, tmp_path: Path) ->
 def _no_memory_left() -> Iterator[None]:
     yield
     assert fsspec.filesystem("memory").store == {}
+
+
+def test_a_pull_is_logged_once_and_refused_over_changes_of_its_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    location, other = Location(str(tmp_path / "shared")), tmp_path / "other"
+    push(folder, location)
+    pull(location, other)
+    pull(location, other)
+    [release] = releases(other)
+    assert (release.version, release.action) == ("000001", "published")
+    assert release.reason == f"pulled from {location}"
+    Journal(other).put([Document("a", "of this host")])
+    with pytest.raises(InputError, match=r"changes of its own in its journal.*rankwell withdraw"):
+        pull(location, other)
+    Journal(other).withdraw(["a"])
+    assert pull(location, other).version == "000001"

@@ -131,9 +131,9 @@ def test_the_object_that_compare_prints_has_its_documented_shape(cranfield_folde
 def test_compare_shows_figures_a_verdict_slices_and_the_documents_that_moved(
     cranfield_folder: Path,
 ) -> None:
-    said = done("compare", cranfield_folder, "lexical", "dense", "--shown", 1).stdout
-    found = printed("compare", cranfield_folder, "lexical", "dense")
-    for system in ("lexical", "dense"):
+    said = done("compare", cranfield_folder, "ranked", "dense", "--shown", 1).stdout
+    found = printed("compare", cranfield_folder, "ranked", "dense")
+    for system in ("ranked", "dense"):
         assert f"{found['systems'][system]['measures']['nDCG@10']['mean']:.4f}" in said
     test = found["contrasts"][0]["test"]
     assert f"{test['won']}/{test['tied']}/{test['lost']}" in said
