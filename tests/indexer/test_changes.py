@@ -29,8 +29,8 @@ def before(*documents: Document) -> dict[str, bytes]:
 
 def passed(
     records: list[Record],
-    journal: Mapping[str, Document | None] = {},  # noqa: B006
-    known: Mapping[str, bytes] = {},  # noqa: B006
+    journal: Mapping[str, Document | None] = {},
+    known: Mapping[str, bytes] = {},
     keep: bool = True,
 ) -> tuple[Changes, list[str]]:
     """Returns the changes once all is read, and the documents that must be indexed."""
