@@ -42,7 +42,7 @@ from rankwell.indexer.changes import Changes, Record, feed_records
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
-from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, sharded
+from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
 
@@ -238,22 +238,25 @@ class _Job:
             for number, block in enumerate(sharded(changes.documents())):
                 name = f"shard-{number:05d}"
                 documents, hashes = zip(*block, strict=True)
-                shard = Shard(name, documents, hashes, self._target(name))
-                keys[name] = key_of(self._analyzer.fingerprint, shard.key)
+                keys[name] = key_of(self._analyzer.fingerprint, shard_key(hashes))
+                shard = Shard(name, documents, hashes, self._target(name, keys[name]))
                 if not self._work.finished(name, keys[name]):
                     self._work.start(name)
                     yield shard
 
         for shard_name in self.executor.map(analyse_shard, unfinished()):
             if self.shared:
-                fetch_shard(self._target(shard_name), self._work.folder / shard_name)
+                target = self._target(shard_name, keys[shard_name])
+                fetch_shard(target, self._work.folder / shard_name)
             self._work.finish(shard_name, keys[shard_name])
         self._tick("reading and analysis")
         return changes, list(keys.items())
 
-    def _target(self, shard_name: str) -> str:
-        """Returns where the files of a shard are written to."""
-        return f"{self.shared.rstrip('/') or self._work.folder}/{shard_name}"
+    def _target(self, shard_name: str, key: str) -> str:
+        """Returns where the files of a shard are written to; jobs that share a place mix none."""
+        if self.shared:
+            return f"{self.shared.rstrip('/')}/{shard_name}-{key}"
+        return f"{self._work.folder}/{shard_name}"
 
     def _built(
         self,

@@ -45,10 +45,10 @@ class Shard:
     hashes: Sequence[bytes]
     target: str
 
-    @property
-    def key(self) -> str:
-        """A hash of all that the shard's files are made from."""
-        return key_of([digest.hex() for digest in self.hashes])
+
+def shard_key(hashes: Sequence[bytes]) -> str:
+    """Returns a hash of all that the files of a shard are made from: its documents' hashes."""
+    return key_of([digest.hex() for digest in hashes])
 
 
 def sharded(documents: Iterable[tuple[Document, bytes]]) -> Iterator[list[tuple[Document, bytes]]]:
