@@ -352,9 +352,7 @@ class Draft:
         )
         content = asdict(manifest)
         written = json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n"
-        version = self._finish(self.name, written.encode())
-        self._store.set_current(self.name)
-        return version
+        return self._finish(self.name, written.encode())
 
     def _finish(self, name: str, manifest: bytes) -> Version:
         """Writes the manifest, fsyncs what is not yet, and gives the folder its name."""
