@@ -5,7 +5,6 @@ and left where they are. Everything is made in pieces that a restart takes over
 (`rankwell.indexer.work`).
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -69,7 +68,8 @@ def index_collection(
 
     Args:
         folder: the collection, with its rankwell.toml.
-        full: train word vectors again and build everything anew, without what is kept.
+        full: train word vectors again and build everything anew, without what is kept; an
+            interrupted full job goes on all the same.
         allow_shrink: go on though more documents are gone than [documents] max_shrink allows.
         executor: where shards are worked on; in this process by default.
         shared: the folder or fsspec address that the executor's workers write shards to; empty:
@@ -92,9 +92,8 @@ def index_collection(
     store = VersionStore(folder)
     with store.draft() as draft, room_on(folder):
         live = _live(store, full)
-        if full:
-            shutil.rmtree(folder / WORK, ignore_errors=True)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK, full=full)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.executor, job.shared = executor or InProcess(), shared
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
@@ -126,7 +125,8 @@ def retrain_words(
             dense=now.dense,
         )
         analyzer = Analyzer.load(live.folder / ANALYSIS)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
         return job.run(lambda: _own_records(live), gate, whole=True, train=True)
 
@@ -153,6 +153,7 @@ class _Job:
         self,
         store: VersionStore,
         draft: Draft,
+        work: Work,
         config: Config,
         analyzer: Analyzer,
         live: Version | None,
@@ -164,7 +165,7 @@ class _Job:
         self._analyzer = analyzer
         self._live = live
         self._progress = progress
-        self._work = Work(store.folder / WORK)
+        self._work = work
         self._started = time.perf_counter()
         self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
         self.executor: Executor = InProcess()
