@@ -63,9 +63,12 @@ class FieldTypes:
         """Widens the types so that these fields fit too."""
         for name, value in fields.items():
             known, new = self._types.get(name), _type_of(value)
-            self._types[name] = _common_type(known, new)
-            if known not in (None, new) and pa.types.is_string(self._types[name]):
-                self.mixed.add(name)
+            if known is None:
+                self._types[name] = new
+            elif known is not new and known != new:
+                self._types[name] = _common_type(known, new)
+                if pa.types.is_string(self._types[name]):
+                    self.mixed.add(name)
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -165,7 +168,7 @@ class DocumentStore:
             self.table["doc_id"][row].as_py(),
             self.table["text"][row].as_py(),
             self.table["title"][row].as_py(),
-            {name: value for name, value in fields.items() if value is not None},
+            {name: value for name, value in (fields or {}).items() if value is not None},
         )
 
     @property
@@ -208,6 +211,14 @@ class DocumentStore:
         hashes = self.table["content_hash"].filter(pa.array(self.live_N)).to_pylist()
         return dict(zip(self._live[1].to_pylist(), hashes, strict=True))
 
+    def has_content(self, rows: NDArray[np.int64]) -> bool:
+        """Returns whether any of some rows has a text, a title or fields, dead or live."""
+        parts = self.table.take(pa.array(rows))
+        return any(
+            self.live_N[row] or parts["title"][i].as_py() or parts["text"][i].as_py()
+            for i, row in enumerate(rows.tolist())
+        )
+
     def __iter__(self) -> Iterator[Document]:
         """Yields the live documents by row."""
         return (self[int(row)] for row in self._live[0])
@@ -217,6 +228,32 @@ class DocumentStore:
         """The live rows and their ids."""
         ids = self.table["doc_id"].combine_chunks()
         return np.flatnonzero(self.live_N), ids.filter(pa.array(self.live_N))
+
+
+def rewritten_documents(
+    path: Path, documents: DocumentStore, empty_N: NDArray[np.bool_]
+) -> DocumentStore:
+    """Writes documents with some rows dead and empty but for their ids, and opens the file.
+
+    Args:
+        path: of the new file.
+        documents: the old ones.
+        empty_N: bool; the rows that lose title, text, content hash and fields.
+    """
+    table, mask = documents.table, pa.array(empty_N)
+    for place, name in enumerate(table.column_names):
+        kind = table.schema.field(name).type
+        if name == "live":
+            column = pa.array(documents.live_N & ~empty_N)
+        elif name == "doc_id":
+            continue
+        else:
+            nothing = {"title": "", "text": "", "content_hash": bytes(16)}.get(name)
+            column = pc.if_else(mask, pa.scalar(nothing, kind), table[name])
+        table = table.set_column(place, table.schema.field(name), column)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, BATCH_DOCS)
+    return DocumentStore(path)
 
 
 def _type_of(value: FieldValue) -> pa.DataType:
@@ -229,10 +266,8 @@ def _type_of(value: FieldValue) -> pa.DataType:
     return pa.list_(pa.string()) if isinstance(value, list) else pa.string()
 
 
-def _common_type(known: pa.DataType | None, new: pa.DataType) -> pa.DataType:
+def _common_type(known: pa.DataType, new: pa.DataType) -> pa.DataType:
     """Returns a type that holds both: numbers become floats, lists win, all else becomes text."""
-    if known is None or known == new:
-        return new
     if pa.types.is_list(known) or pa.types.is_list(new):
         return pa.list_(pa.string())
     if {known, new} == {pa.int64(), pa.float64()}:

@@ -1,19 +1,19 @@
-"""Building a forward index: documents in, memory-mapped arrays out.
+"""Building a forward index: segmented documents in, memory-mapped arrays out.
 
 Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
 """
 
 import json
-from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numba
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rankwell.data.analysis import Analyzer, words
+from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,
@@ -32,49 +32,30 @@ from rankwell.data.forward import (
     count_lengths,
     open_forward_index,
 )
-from rankwell.data.segmentation import Segmented
+from rankwell.data.segmentation import Segmented, WordNumbers
 
-_FLUSH_TOKENS = 1 << 22
 _REMAP_TOKENS = 1 << 24
 
 
 class ForwardIndexBuilder:
-    """Writes a forward index, document by document, in memory bounded by the vocabulary."""
+    """Writes a forward index, part by part, in memory bounded by the vocabulary."""
 
     def __init__(self, folder: Path) -> None:
         """Starts the files in a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._ids: dict[str, int] = _Numbering()
-        self._lengths = array("i")
-        self._buffer = array("i")
+        self._numbers = WordNumbers()
+        self._lengths = [np.zeros(0, np.int32)]
         self._spool = (folder / "tokens.spool").open("wb")
 
-    def add(self, title: str, text: str) -> int:
-        """Appends a document and returns the number of its words."""
-        number_of = self._ids.__getitem__
-        before = len(self._buffer)
-        self._buffer.extend(map(number_of, words(title)))
-        middle = len(self._buffer)
-        self._buffer.extend(map(number_of, words(text)))
-        after = len(self._buffer)
-        self._lengths.extend((middle - before, after - middle))
-        if after > _FLUSH_TOKENS:
-            self._flush()
-        return after - before
-
-    def add_segmented(self, documents: Segmented) -> None:
-        """Appends documents that are segmented already."""
-        number_V = np.array(
-            [self._ids[surface] for surface in documents.surfaces.to_pylist()], np.intc
-        )
-        self._buffer.frombytes(number_V[documents.tokens_T].tobytes())
-        self._lengths.frombytes(np.diff(documents.offsets).astype(np.intc).tobytes())
-        self._flush()
+    def add_segmented(self, part: Segmented) -> None:
+        """Appends documents; the parts may be cut anywhere, the index is the same."""
+        number_of = self._numbers.number_column(part.surfaces)
+        number_of[part.tokens_T].tofile(self._spool)
+        self._lengths.append(part.lengths_NF.ravel().astype(np.int32))
 
     def finish(self, analyzer: Analyzer) -> ForwardIndex:
         """Numbers the words by falling frequency, counts, writes all files and opens them."""
-        self._flush()
         self._spool.close()
         spool = self._folder / "tokens.spool"
         spooled_T = (
@@ -91,9 +72,10 @@ class ForwardIndexBuilder:
             tokens_T.flush()
         del spooled_T
         spool.unlink()
-        offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int64))])
+        lengths_P = np.concatenate(self._lengths)
+        offsets = np.concatenate([[0], np.cumsum(lengths_P, dtype=np.int64)])
         np.save(self._folder / OFFSETS, offsets)
-        terms, term_V = _term_table(analyzer.terms(surfaces))
+        terms, term_V = _term_table(analyzer.terms(surfaces.to_pylist()))
         write_vocabulary(self._folder, surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
         return open_forward_index(self._folder)
@@ -102,24 +84,23 @@ class ForwardIndexBuilder:
         """Lets go of the spool of a build that ends early."""
         self._spool.close()
 
-    def _flush(self) -> None:
-        self._buffer.tofile(self._spool)
-        self._buffer = array("i")
-
     def _numbered(
         self, spooled_T: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], list[str]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.StringArray]:
         """Returns the counts, the new number of each old one, and the surfaces in new order."""
-        counts = np.zeros(len(self._ids), np.int64)
+        counts = np.zeros(len(self._numbers), np.int64)
         for start in range(0, len(spooled_T), _REMAP_TOKENS):
             counts += np.bincount(
-                spooled_T[start : start + _REMAP_TOKENS], minlength=len(self._ids)
+                spooled_T[start : start + _REMAP_TOKENS], minlength=len(self._numbers)
             )
-        found = list(self._ids)
-        order = sorted(range(len(found)), key=lambda old: (-counts[old], found[old]))
+        found = self._numbers.words()
+        order = pc.sort_indices(
+            pa.table({"count": counts, "word": found}),
+            sort_keys=[("count", "descending"), ("word", "ascending")],
+        )
         new_id_V = np.empty(len(found), np.int32)
         new_id_V[order] = np.arange(len(found), dtype=np.int32)
-        return counts[order], new_id_V, [found[old] for old in order]
+        return counts[order], new_id_V, found.take(order)
 
     def _write_statistics(
         self,
@@ -143,15 +124,13 @@ class ForwardIndexBuilder:
 
 def write_vocabulary(
     folder: Path,
-    surfaces: Sequence[str],
+    surfaces: pa.StringArray,
     counts_V: NDArray[np.int64],
     term_V: NDArray[np.int32],
     terms: Sequence[str],
 ) -> None:
     """Writes the tables over the surface forms and the terms."""
-    table = pa.table(
-        {"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V}
-    )
+    table = pa.table({"surface": surfaces, "count": counts_V, "term": term_V})
     _write_arrow(table, folder / VOCABULARY)
     _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), folder / TERMS)
     np.save(folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))

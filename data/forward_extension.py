@@ -10,6 +10,7 @@ Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms, R de
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankwell.data.forward import (
@@ -61,7 +62,7 @@ def extend_forward_index(
         fresh.vocabulary.term_V >= 0, np.append(term_S, -1)[fresh.vocabulary.term_V], -1
     )
     term_V[:num_known] = base.vocabulary.term_V
-    write_vocabulary(folder, surfaces, counts_V, term_V, terms)
+    write_vocabulary(folder, pa.array(surfaces, pa.string()), counts_V, term_V, terms)
 
     dead_df_SG = np.zeros_like(base.statistics.document_frequencies_SG)
     dead_cf_S = np.zeros_like(base.statistics.collection_frequencies_S)

@@ -114,6 +114,8 @@ class Journal:
             now = os.stat(self.path)
         except FileNotFoundError:
             return True
+        except OSError:  # `entries` will say what it is
+            return False
         return (now.st_ino, now.st_size) == (self._inode, self._read.offset)
 
     def state(self, up_to: int | None = None) -> dict[str, Document | None]:

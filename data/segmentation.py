@@ -26,10 +26,12 @@ from rankwell.data.analysis import (
     character_kinds,
     normalise,
 )
+from rankwell.data.errors import InputError
 from rankwell.data.forward import NUM_FIELDS, Array
 
 _BATCH_BYTES = 1 << 20
 _FREE = -1
+_MAX_LETTERS = (1 << 31) - 1  # the offsets of a column of strings are int32
 
 # A hash is unsigned throughout: compiled code may take it that signed products never overflow.
 _EXACT_BYTES = 7
@@ -67,11 +69,17 @@ class Segmenter:
         self._numbers = WordNumbers()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._num_docs = 0
         self._tokens: list[NDArray[np.int32]] = []
         self._lengths: list[NDArray[np.int32]] = []
 
+    def __len__(self) -> int:
+        """Returns the number of documents so far."""
+        return self._num_docs
+
     def add(self, title: str, text: str) -> None:
         """Appends a document."""
+        self._num_docs += 1
         for field in (title, text):
             # half a surrogate pair is no word, and no reason to stop
             encoded = normalise(field).encode("utf-8", "surrogatepass")
@@ -94,7 +102,8 @@ class Segmenter:
         lengths_P = np.fromiter(map(len, self._pending), np.int64, len(self._pending))
         bounds_P = np.concatenate([[0], np.cumsum(lengths_P)])
         text_B = np.frombuffer(b"".join(self._pending), np.uint8)
-        # A word of one byte has a byte behind it that is none's, save at the end of its field.
+        # Two bytes a word: behind one of one byte comes a byte of no word, an ideograph of three,
+        # or the end of its field.
         most = (len(text_B) + len(lengths_P)) // 2
         starts_T, ends_T = np.empty(most, np.int32), np.empty(most, np.int32)
         hashes_T, counts_P = np.empty(most, np.uint64), np.empty(len(lengths_P), np.int32)
@@ -186,9 +195,14 @@ class WordNumbers:
             _place(
                 self._letters_L, self._starts_V, self._num_words, self._hashes_H, self._numbers_H
             )
-        used = int(self._starts_V[self._num_words])
-        if used + num_bytes > len(self._letters_L):
-            self._letters_L = np.resize(self._letters_L, 2 * (used + num_bytes))
+        needed = int(self._starts_V[self._num_words]) + num_bytes
+        if needed > _MAX_LETTERS:
+            raise InputError(
+                f"the {self._num_words} distinct words so far take {needed} bytes, one index holds "
+                f"{_MAX_LETTERS}; split the collection"
+            )
+        if needed > len(self._letters_L):
+            self._letters_L = np.resize(self._letters_L, 2 * needed)
 
 
 def _free_slots(num_slots: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:

@@ -19,7 +19,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,20 @@ class VersionStore:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
     @contextlib.contextmanager
+    def rewriting(self, name: str) -> Iterator["Draft"]:
+        """Gives a folder to write a version of the same name into; the lock must be held.
+
+        What stands there at the end is removed: the old version, when both were exchanged.
+        """
+        draft = Draft(self, name)
+        shutil.rmtree(draft.folder, ignore_errors=True)  # of an attempt that died
+        draft.folder.mkdir()
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the lock of the collection; the system frees that of a process that dies.
 
@@ -334,10 +348,6 @@ class Draft:
 
         It is not live yet: `VersionStore.set_current` makes it so.
         """
-        files = {}
-        for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
-            path = file.relative_to(self.folder).as_posix()
-            files[path] = self._shared.get(path) or file_record(file, fsync=True)
         manifest = Manifest(
             version=self.name,
             parent=self._parent(),
@@ -348,24 +358,36 @@ class Draft:
             journal=journal,
             labels=labels,
             libraries=_library_versions(),
-            files=files,
+            files=self._files(),
         )
-        content = asdict(manifest)
-        written = json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n"
-        return self._finish(self.name, written.encode())
+        return self._finish(self.name, _written(manifest))
+
+    def reseal(self, manifest: Manifest) -> None:
+        """Hashes and fsyncs every file, and writes a manifest that differs in the files alone."""
+        self._write_manifest(_written(replace(manifest, files=self._files())))
+
+    def _files(self) -> dict[str, FileRecord]:
+        files = {}
+        for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
+            path = file.relative_to(self.folder).as_posix()
+            files[path] = self._shared.get(path) or file_record(file, fsync=True)
+        return files
 
     def _finish(self, name: str, manifest: bytes) -> Version:
         """Writes the manifest, fsyncs what is not yet, and gives the folder its name."""
+        self._write_manifest(manifest)
+        target = self._store.folder / VERSIONS / name
+        self.folder.rename(target)
+        fsync_folder(target.parent)
+        return self._store.open(name)
+
+    def _write_manifest(self, manifest: bytes) -> None:
         with (self.folder / MANIFEST).open("wb") as out:
             out.write(manifest)
             out.flush()
             os.fsync(out.fileno())
         for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
             fsync_folder(folder)
-        target = self._store.folder / VERSIONS / name
-        self.folder.rename(target)
-        fsync_folder(target.parent)
-        return self._store.open(name)
 
     def _parent(self) -> str | None:
         try:
@@ -422,6 +444,11 @@ def _other_format(raw: Mapping[str, Any], collection: Path) -> str:
     if found > FORMAT_VERSION:
         return f"{said}: read it with rankwell {writer}, which wrote it, or a newer one"
     return f"{said}: bring it up to date with rankwell index {collection} --full"
+
+
+def _written(manifest: Manifest) -> bytes:
+    content = asdict(manifest)
+    return (json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n").encode()
 
 
 def _digest(content: Mapping[str, Any]) -> str:

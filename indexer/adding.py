@@ -18,8 +18,9 @@ from rankwell.data.overlay import rows_by_id
 from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
 from rankwell.data.rejected import check_rejected
-from rankwell.data.terminal import Folder, Json, print_json, say, warn
+from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress, warn
 from rankwell.data.versions import DOCUMENTS, REJECTED, Version, VersionStore
+from rankwell.indexer.erasing import Erased, erase_documents
 
 REJECTED_FILE = "added.jsonl"
 
@@ -144,14 +145,41 @@ def add(
     _print(add_documents(folder, files), "added", folder, json)
 
 
-def delete(folder: Folder, doc_ids: Ids, json: Json = False) -> None:
+def delete(
+    folder: Folder,
+    doc_ids: Ids,
+    erase: Annotated[
+        bool,
+        typer.Option("--erase", help="Rewrite all that is kept without their texts and vectors."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Delete documents, whatever the feeds say of them, without a batch job."""
+    if erase:
+        with shown_progress() as progress:
+            _print_erased(erase_documents(folder, doc_ids, progress), json)
+        return
     _print(delete_documents(folder, doc_ids), "deleted", folder, json)
 
 
 def withdraw(folder: Folder, doc_ids: Ids, json: Json = False) -> None:
     """Take back what add and delete said of documents: the feeds count again."""
     _print(withdraw_changes(folder, doc_ids), "withdrawn", folder, json)
+
+
+def _print_erased(erased: Erased, json: bool) -> None:
+    if json:
+        print_json(asdict(erased))
+        return
+    say(
+        f"written anew without them: versions {', '.join(erased.versions) or 'none'}; "
+        f"{erased.journal_entries} journal entries dropped; removed: "
+        f"{', '.join(erased.removed) or 'nothing'}"
+    )
+    warn(
+        "what was trained on them is as it was (rankwell index --full trains it again), and copies "
+        "that were pushed elsewhere are not reached"
+    )
 
 
 def _print(changed: Changed, what: str, folder: Path, json: bool) -> None:

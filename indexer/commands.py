@@ -16,7 +16,6 @@ from rankwell.indexer.operating import prune, publish, rollback, status, verify,
 from rankwell.indexer.releasing import refusal
 from rankwell.indexer.report import IndexReport
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
-from rankwell.indexer.transfer_commands import pull, push
 
 
 def new(
@@ -84,10 +83,13 @@ def index_command(gate: Gate) -> Callable[..., None]:
                 metavar="URL", help="Where workers on other hosts leave shards: a folder, s3://..."
             ),
         ] = "",
+        progress_form: Annotated[
+            str, typer.Option("--progress", help="auto, or json: lines for machines on stderr.")
+        ] = "auto",
         json: Json = False,
     ) -> None:
         """Build a version from the configured sources and the journal, and publish it."""
-        with shown_progress() as progress:
+        with shown_progress(progress_form) as progress:
             report = index_collection(
                 folder,
                 full=full,
@@ -145,5 +147,5 @@ def register(app: typer.Typer, gate: Gate) -> None:
     """Adds this package's commands; index asks the gate before a version becomes live."""
     app.command()(new)
     app.command("index")(index_command(gate))
-    for command in (status, versions, verify, publish, rollback, prune, push, pull):
+    for command in (status, versions, verify, publish, rollback, prune):
         app.command()(command)

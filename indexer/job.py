@@ -117,7 +117,7 @@ def retrain_words(
     store = VersionStore(folder)
     now = load_config(folder)
     with store.draft() as draft, room_on(folder):
-        live = store.open()
+        live = store.verify()  # what is damaged must not be carried on as sound
         config = replace(
             config_from_mapping(live.manifest.config),
             collection=now.collection,
@@ -227,6 +227,8 @@ class _Job:
         self._work.remove()
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
+        if passed and self.journal:
+            Journal(self._store.folder, folded=self.journal_number).compact()
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)
@@ -329,6 +331,7 @@ class _Job:
         num_dead = num_rows - len(changes.seen)
         if changes.types.types != documents.field_types or num_dead > MAX_DEAD_SHARE * num_rows:
             return None
+        self._store.verify(self._live.name)  # what is damaged must not be carried on as sound
         forward = open_forward_index(self._live.folder / FORWARD)
         return Base(self._live, documents, forward, np.sort(dead_rows))
 

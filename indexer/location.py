@@ -71,6 +71,7 @@ class Location:
             Unavailable: the location cannot be reached, then or at any piece.
         """
         with self._reached():
+            self._files.invalidate_cache()  # others write here too
             try:
                 file = self._files.open(self._at(path), "rb")
             except FileNotFoundError:
@@ -84,7 +85,7 @@ class Location:
             Unavailable: the location cannot be reached.
         """
         with self._reached():
-            self._files.invalidate_cache()  # others write here too
+            self._files.invalidate_cache()
             try:
                 size: int = self._files.info(self._at(path))["size"]
             except FileNotFoundError:

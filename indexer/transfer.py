@@ -14,13 +14,15 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rankwell.data.config import CONFIG_FILE, config_from_mapping, render_config
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.errors import ConfigError, DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
+from rankwell.data.release import PUBLISHED, record_release
 from rankwell.data.versions import (
     CURRENT,
     JOBS,
@@ -115,14 +117,21 @@ def pull(
     Raises:
         NotFound: nothing was pushed there, or no such version.
         DamagedVersion: what is there is not what was pushed; nothing is published.
-        InputError: the folder has another version of that name, or a job is at work on it.
+        InputError: the folder has another version of that name or a journal of its own, or a job
+            is at work on it.
         Unavailable: the location cannot be reached, or the disk has no room.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder, which may be new")
     _check_is_none_of_ours(location)
+    if Journal(folder).state():
+        raise InputError(
+            f"{folder} has changes of its own in its journal; make changes where the versions are "
+            f"built, and take these back with rankwell withdraw {folder} ID..."
+        )
     name = version or published_name(location)
     content, manifest = _read_manifest(location, name)
+    config = _config_text(location, manifest)
     store = VersionStore(folder)
     copied = Transfer(name, len(manifest.files), 0, 0)
     if name in store.names():
@@ -140,9 +149,10 @@ def pull(
             copied = Transfer(name, len(manifest.files), told.started, told.done)
             shutil.rmtree(pulled)
     if not (folder / CONFIG_FILE).exists():
-        config = render_config(config_from_mapping(manifest.config))
-        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
-    store.set_current(name)
+        _write_whole(folder / CONFIG_FILE, [config.encode()])
+    if store.current_name() != name:
+        store.set_current(name)
+        record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
     return copied
 
 
@@ -228,7 +238,17 @@ def _download(
     return told
 
 
-def _write_whole(path: Path, chunks: Iterator[bytes]) -> None:
+def _config_text(location: Location, manifest: Manifest) -> str:
+    try:
+        return render_config(config_from_mapping(manifest.config))
+    except ConfigError as error:
+        raise InputError(
+            f"version {manifest.version} at '{location}' has settings that this rankwell does not "
+            f"know ({error}); nothing was pulled: use the rankwell that made it"
+        ) from None
+
+
+def _write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         for chunk in chunks:

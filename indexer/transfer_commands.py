@@ -6,22 +6,20 @@ from typing import Annotated
 
 import typer
 
-from rankwell.data.terminal import print_json, say, shown_progress
+from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress
 from rankwell.indexer import transfer
 from rankwell.indexer.location import Location
 
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
 _Url = Annotated[
     str, typer.Argument(metavar="URL", help="A folder, or an address such as s3://bucket/folder.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def push(
-    folder: _Folder,
+    folder: Folder,
     url: _Url,
     version: Annotated[str | None, typer.Option(help="Another version than the live one.")] = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Copy a version to a location that other hosts pull from."""
     location = Location(url)
@@ -29,7 +27,9 @@ def push(
         done = transfer.push(folder, location, version, progress)
     _print(done, json)
     if not json:
-        say(f"version {done.version} is published at {location}; next: rankwell pull {url} DIR")
+        say(
+            f"version {done.version} is published at {location}; next: rankwell pull {location} DIR"
+        )
 
 
 def pull(
@@ -40,7 +40,7 @@ def pull(
     version: Annotated[
         str | None, typer.Option(help="Another version than the one pushed last.")
     ] = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Copy a version from a location and make it the live one."""
     with shown_progress() as progress:
@@ -59,3 +59,9 @@ def _print(done: transfer.Transfer, json: bool) -> None:
         f"{done.num_files} files = {done.num_copied} copied ({done.copied_bytes / 1e6:,.1f} MB) "
         f"+ {kept} there already"
     )
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands."""
+    for command in (push, pull):
+        app.command()(command)

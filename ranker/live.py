@@ -34,11 +34,13 @@ class LivePart:
         documents: the version's that are left and the added ones, by row.
         keep_N: bool; the rows of the version that are left, None where all are.
         pool: of the added documents, in the order of their rows.
+        occurs_V: bool; the surface forms that they have.
     """
 
     documents: DocumentStore
     keep_N: NDArray[np.bool_] | None
     pool: Pool
+    occurs_V: NDArray[np.bool_]
 
     @property
     def first_row(self) -> int:
@@ -51,8 +53,12 @@ class LivePart:
         A term that only they have is known too: it counts in the bound of the lexical score, as it
         will when the next job has folded them in.
         """
-        terms = resolve(query, self.pool.forward)
-        return replace(terms, known_T=terms.ids_T >= 0)
+        terms, vocabulary = resolve(query, self.pool.forward), self.pool.forward.vocabulary
+        occurs = [
+            term_id >= 0 and bool(self.occurs_V[vocabulary.forms_of(int(term_id))].any())
+            for term_id in terms.ids_T
+        ]
+        return replace(terms, known_T=terms.known_T | np.array(occurs, bool))
 
 
 class LiveReader:
@@ -97,7 +103,9 @@ class LiveReader:
 
     def refresh(self) -> None:
         """Takes in what was appended; another thread that does so already is not waited for."""
-        if self._journal.unchanged() or not self._refreshing.acquire(blocking=False):
+        if not self.fault and self._journal.unchanged():
+            return
+        if not self._refreshing.acquire(blocking=False):
             return
         try:
             while entries := self._journal.entries(self._number):
@@ -147,4 +155,6 @@ class LiveReader:
         hidden_rows = np.array(hidden, np.int64)
         documents = OverlaidDocuments(self._documents, hidden_rows, added)
         keep_N = documents.live_N[: self._documents.num_rows] if hidden else None
-        return LivePart(documents, keep_N, pool)
+        occurs_V = np.zeros(pool.forward.vocabulary.num_surfaces, bool)
+        occurs_V[pool.forward.tokens_T] = True
+        return LivePart(documents, keep_N, pool, occurs_V)

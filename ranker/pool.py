@@ -80,23 +80,26 @@ def joined_pool(
         kept_N: bool; which of its texts are kept.
         other: made by `pool_of_texts`.
     """
-    base = collection.forward.vocabulary
-    words = [_extra_surfaces(one), _extra_surfaces(other)]
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(words[0] + words[1]))}
-    vocabulary = ExtendedVocabulary(base, analyzer, list(numbers))
+    first_extra = collection.forward.vocabulary.num_surfaces
+    extras = [*_extra_surfaces(one), *_extra_surfaces(other)]
     lengths_NF = np.diff(one.forward.offsets).reshape(-1, NUM_FIELDS)
-    tokens_T = one.forward.tokens_T[np.repeat(kept_N, lengths_NF.sum(1))]
-    # the words of the first keep their numbers
-    renumbered = np.array([numbers[word] for word in words[1]], np.int32) + base.num_surfaces
     others_T = other.forward.tokens_T.copy()
-    extra_T = others_T >= base.num_surfaces
-    others_T[extra_T] = renumbered[others_T[extra_T] - base.num_surfaces]
+    others_T[others_T >= first_extra] += len(_extra_surfaces(one))
+    tokens_T = np.concatenate(
+        [one.forward.tokens_T[np.repeat(kept_N, lengths_NF.sum(1))], others_T]
+    )
+    # words that both have get one number, words that are left in no text none
+    is_extra_T = tokens_T >= first_extra
+    used, places = np.unique(tokens_T[is_extra_T] - first_extra, return_inverse=True)
+    numbers: dict[str, int] = {}
+    number_of = [numbers.setdefault(extras[word], len(numbers)) for word in used]
+    tokens_T[is_extra_T] = first_extra + np.array(number_of, np.int32)[places]
     lengths = np.concatenate([lengths_NF[kept_N].ravel(), np.diff(other.forward.offsets)])
     forward = ForwardIndex(
-        np.concatenate([tokens_T, others_T]),
+        tokens_T,
         np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         np.concatenate([one.forward.lengths_NF[kept_N], other.forward.lengths_NF]),
-        vocabulary,
+        ExtendedVocabulary(collection.forward.vocabulary, analyzer, list(numbers)),
         collection.forward.statistics,
     )
     vectors_ND = np.concatenate([one.vectors_ND[kept_N], other.vectors_ND])

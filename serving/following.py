@@ -74,15 +74,17 @@ class Live:
     @property
     def troubles(self) -> list[str]:
         """Sentences that say why what should be live is not."""
-        return list(self._troubles.values())
+        with self._lock:
+            return list(self._troubles.values())
 
     def report(self, source: str, trouble: str | None) -> None:
         """Keeps what stands in the way of a source, None for nothing; warns of it once."""
-        if trouble is None:
-            self._troubles = {k: v for k, v in self._troubles.items() if k != source}
-        elif self._troubles.get(source) != trouble:
-            self._troubles = {**self._troubles, source: trouble}
-            warn(trouble)
+        with self._lock:
+            known = self._troubles.pop(source, None)
+            if trouble is not None:
+                self._troubles[source] = trouble
+        if trouble not in (None, known):
+            warn(str(trouble))
 
     def _let_go(self, held: _Held) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 import rankwell.indexer.adding
 import rankwell.indexer.commands
+import rankwell.indexer.transfer_commands
 import rankwell.ranker.commands
 import rankwell.ranker.comparing
 import rankwell.serving.commands
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 rankwell.indexer.commands.register(app, release_gate)
 rankwell.indexer.adding.register(app)
+rankwell.indexer.transfer_commands.register(app)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)

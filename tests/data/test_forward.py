@@ -28,6 +28,7 @@ from rankwell.data.forward import (
     open_forward_index,
 )
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 
 FILES = (
     COLLECTION_FREQUENCIES,
@@ -54,8 +55,7 @@ FLOW, LIFT, WING = 0, 1, 2
 
 def built(folder: Path, texts: list[tuple[str, str]]) -> ForwardIndex:
     builder = ForwardIndexBuilder(folder)
-    for title, text in texts:
-        assert builder.add(title, text) == len(words(title)) + len(words(text))
+    builder.add_segmented(segmented(texts))
     return builder.finish(ENGLISH)
 
 
@@ -144,6 +144,10 @@ def test_any_collection_reads_back_and_counts_as_plain_python_does(
         assert found.tolist() == [frequencies[term] for term in terms]
     totals = Counter(term for row in terms_NF for field in row for term in field)
     assert dict(zip(terms, index.statistics.collection_frequencies_S, strict=True)) == totals
+    counts = Counter(word for pair in texts for part in pair for word in words(part))
+    assert surfaces == sorted(counts, key=lambda word: (-counts[word], word))
+    assert index.vocabulary.counts_V.tolist() == [counts[word] for word in surfaces]
+    assert terms == list(dict.fromkeys(t for t in ENGLISH.terms(surfaces) if t))
     assert index.statistics.num_tokens == totals.total()
     again = index.with_texts(ENGLISH, [title for title, _ in texts], [text for _, text in texts])
     assert again.tokens_T.tolist() == index.tokens_T.tolist()
@@ -183,14 +187,16 @@ def test_the_extended_vocabulary_lists_all_its_words_and_terms(three: ForwardInd
     assert vocabulary.term_ids["glider"] == 3
 
 
-def test_the_same_content_gives_the_same_bytes_however_it_is_spooled(
+def test_the_same_content_gives_the_same_bytes_however_it_is_cut_into_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(tmp_path / "a", THREE)
     built(tmp_path / "b", THREE)
-    monkeypatch.setattr(forward_module, "_FLUSH_TOKENS", 3)
     monkeypatch.setattr(forward_module, "_REMAP_TOKENS", 4)
-    built(tmp_path / "c", THREE)
+    builder = ForwardIndexBuilder(tmp_path / "c")
+    for part in (THREE[:1], [], THREE[1:]):
+        builder.add_segmented(segmented(part))
+    builder.finish(ENGLISH)
     assert set(hashes(tmp_path / "a")) == set(FILES)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b") == hashes(tmp_path / "c")
 

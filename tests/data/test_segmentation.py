@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rankwell.data import segmentation as segmentation_module
 from rankwell.data.analysis import MAX_WORD_LENGTH, words
+from rankwell.data.errors import InputError
 from rankwell.data.segmentation import Segmented, Segmenter, WordNumbers, segmented
 
 # Every code point there is, assigned or not, half surrogate pairs included.
@@ -48,6 +49,14 @@ def test_documents_become_numbers_in_order_of_first_occurrence() -> None:
     assert found.lengths_NF.tolist() == [[2, 4], [0, 0], [0, 3]]
 
 
+def test_a_segmenter_counts_its_documents() -> None:
+    segmenter = Segmenter()
+    for text in ("wing", ""):
+        segmenter.add("", text)
+    assert len(segmenter) == 2
+    assert segmenter.finish().lengths_NF.tolist() == [[0, 1], [0, 0]]
+
+
 def test_nothing_is_segmented_into_nothing() -> None:
     found = Segmenter().finish()
     assert (found.tokens_T.tolist(), found.offsets.tolist()) == ([], [0])
@@ -79,11 +88,15 @@ def test_every_character_between_letters_and_behind_an_apostrophe_is_what_words_
 
 def test_batches_and_a_growing_table_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [
-        (f"t{n}", f"w{n % 5000} w{n} encyclopedic{n} {'long' * (n % 70)}") for n in range(9000)
+        (f"t{n}", f"w{n % 5000} w{n} encyclopedic{n % 5000} {n} {'long' * (n % 70)}")
+        for n in range(9000)
     ]
     at_once = segmented(texts)
-    assert len(at_once.surfaces) > 1 << 14
-    assert read_back(at_once) == [words(part) for pair in texts for part in pair]
+    expected = [words(part) for pair in texts for part in pair]
+    assert read_back(at_once) == expected
+    distinct = list(dict.fromkeys(word for part in expected for word in part))
+    assert len(distinct) > 1 << 14
+    assert at_once.surfaces.to_pylist() == distinct
     monkeypatch.setattr(segmentation_module, "_BATCH_BYTES", 1)
     one_by_one = segmented(texts[:500])
     assert read_back(one_by_one) == read_back(at_once)[:1000]
@@ -98,6 +111,14 @@ def test_words_of_the_same_hash_are_told_apart() -> None:
     found = numbers.number(np.frombuffer(letters, np.uint8), starts_T, ends_T, same)
     assert found.tolist() == [0, 1, 0, 2]
     assert numbers.words().to_pylist() == ["encyclopedia", "thesaurus", "short"]
+
+
+def test_a_vocabulary_that_no_column_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation_module, "_MAX_LETTERS", 1 << 15)
+    texts = [("", f"{'word' * 50}{n}") for n in range(400)]
+    assert len(segmented(texts[:100]).surfaces) == 100
+    with pytest.raises(InputError, match=r"distinct words so far take \d+ bytes, one index holds"):
+        segmented(texts)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=12), max_size=30))

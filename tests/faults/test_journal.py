@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
+import rankwell
 from rankwell.data.errors import Unavailable
 from rankwell.data.journal import Journal
 from rankwell.data.records import Document
 
+COMMAND = Path(sys.executable).parent / "rankwell"
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -100,3 +103,20 @@ def test_a_clock_that_jumps_hides_no_entry(tmp_path: Path) -> None:
         assert [entry.number for entry in reader.entries(after=number - 1)] == [number]
         os.utime(journal.path, (now, now))
         assert reader.unchanged()
+
+
+def test_a_service_that_is_killed_after_its_answer_has_lost_nothing(collection_of) -> None:
+    folder = collection_of('{"_id": "1", "text": "a red car"}')
+    command = [COMMAND, "serve", folder, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        where = server.stderr.readline().split(" at ")[1].split(",")[0]
+        for number in range(1, 4):
+            url = f"{where}/v1/documents/new{number}"
+            answer = httpx.put(url, json={"text": f"boat number {number}"}, timeout=60)
+            assert answer.json()["number"] == number
+        assert httpx.delete(f"{where}/v1/documents/1").status_code == 200
+        server.kill()
+    with rankwell.open(folder) as collection:
+        hits = collection.search("red boat car").hits
+        assert {hit.doc_id for hit in hits} == {"new1", "new2", "new3"}

@@ -14,8 +14,11 @@ import fsspec
 import pytest
 
 import rankwell
-from rankwell.data.config import load_config
+from rankwell.data.config import Config, load_config
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RankwellError, Unavailable
+from rankwell.data.journal import Journal
+from rankwell.data.records import Document
+from rankwell.data.release import releases
 from rankwell.data.versions import MANIFEST, Version, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import pull, push
@@ -230,6 +233,7 @@ def test_a_pull_killed_at_any_step_is_never_seen_half_and_goes_on(
     push(folder, location)
     first = tmp_path / "first"
     pull(location, first)
+    (first / "rankwell.toml").unlink()
     published(folder, documents=b"two", **{"ranker/weights": b"second!"})
     push(folder, location)
     step, complete = 0, False
@@ -246,6 +250,7 @@ def test_a_pull_killed_at_any_step_is_never_seen_half_and_goes_on(
         lacking = 0 if "000002" in store.names() else 2 - len(whole)
         assert pull(location, here).num_copied == lacking
         assert store.verify().name == "000002"
+        assert load_config(here) == Config()
         assert [path.name for path in (here / "jobs").iterdir()] in (["lock"], ["lock", "pulled"])
         assert not list((here / "versions").glob(".draft-*"))
     assert step > 10
@@ -378,6 +383,21 @@ def test_a_manifest_that_points_outside_of_its_version_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_version_with_settings_of_another_rankwell_is_not_pulled(
+    folder: Path, far: Path, location: Location, tmp_path: Path
+) -> None:
+    push(folder, location)
+    content = json.loads((far / "manifests" / "000001.json").read_bytes())
+    del content["sha256"]
+    content["config"] = {"lexical": {"k9": 1}}
+    (far / "manifests" / "000001.json").write_bytes(signed(content))
+    with pytest.raises(
+        InputError, match=r"does not know \(unknown key 'k9' in \[lexical\].*use the"
+    ):
+        pull(location, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_disk_without_room_is_said_before_anything_is_copied(
     folder: Path, location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,3 +480,20 @@ def test_placing_another_content_leaves_nothing(folder: Path, tmp_path: Path) ->
 def _no_memory_left() -> Iterator[None]:
     yield
     assert fsspec.filesystem("memory").store == {}
+
+
+def test_a_pull_is_logged_once_and_refused_over_changes_of_its_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    location, other = Location(str(tmp_path / "shared")), tmp_path / "other"
+    push(folder, location)
+    pull(location, other)
+    pull(location, other)
+    [release] = releases(other)
+    assert (release.version, release.action) == ("000001", "published")
+    assert release.reason == f"pulled from {location}"
+    Journal(other).put([Document("a", "of this host")])
+    with pytest.raises(InputError, match=r"changes of its own in its journal.*rankwell withdraw"):
+        pull(location, other)
+    Journal(other).withdraw(["a"])
+    assert pull(location, other).version == "000001"

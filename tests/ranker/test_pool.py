@@ -6,7 +6,7 @@ import pytest
 from rankwell.data.config import LexicalConfig
 from rankwell.embeddings.sif import SifEncoder
 from rankwell.ranker.bm25 import bm25_scores
-from rankwell.ranker.pool import pool_of_texts
+from rankwell.ranker.pool import joined_pool, pool_of_texts
 from rankwell.ranker.terms import resolve
 
 DOCUMENTS = [("wing", "lift of wings"), ("", "the drag of a wing"), ("drag", "")]
@@ -52,6 +52,43 @@ def test_the_collections_own_texts_score_as_in_the_collection(collection, analyz
     )
     assert there.tolist() == here.tolist()
     assert there.any()
+
+
+def test_a_pool_that_grows_and_shrinks_is_the_pool_of_what_is_left(collection, analyzer):
+    pool, encoder = collection
+    titles, texts = (
+        ["gust", "", "wing", "gusts", ""],
+        ["zeppelin", "a quux", "gust wing", "", "x y"],
+    )
+
+    def of(chosen):
+        return pool_of_texts(
+            pool, analyzer, encoder, [titles[i] for i in chosen], [texts[i] for i in chosen]
+        )
+
+    grown = joined_pool(pool, analyzer, of([]), np.zeros(0, bool), of([0, 1]))
+    grown = joined_pool(pool, analyzer, grown, np.array([True, False]), of([2, 3]))
+    grown = joined_pool(pool, analyzer, grown, np.array([True, True, False]), of([4]))
+    wanted = of([0, 2, 4])
+    named = [
+        [[of.forward.vocabulary.surfaces[t] for t in of.forward.tokens(row, f)] for f in (0, 1)]
+        for of in (grown, wanted)
+        for row in range(3)
+    ]
+    assert (
+        named[:3]
+        == named[3:]
+        == [
+            [["gust"], ["zeppelin"]],
+            [["wing"], ["gust", "wing"]],
+            [[], ["x", "y"]],
+        ]
+    )
+    assert sorted(grown.forward.vocabulary.extra_surfaces) == ["gust", "x", "y", "zeppelin"]
+    assert grown.forward.lengths_NF.tolist() == wanted.forward.lengths_NF.tolist()
+    assert grown.vectors_ND.tolist() == wanted.vectors_ND.tolist()
+    words = [of.words_of(of.forward.document(0)).tolist() for of in (grown, wanted)]
+    assert words == [[2, -1], [2, -1]]
 
 
 def test_no_texts_make_an_empty_pool(collection, analyzer):

@@ -351,3 +351,78 @@ def test_a_field_links_to_the_search_filtered_by_it(ask: Ask) -> None:
     assert link in page.text
     assert "show all" in page.text
     assert "author: ting-yili" in ask("GET", f"/?q=flow&{link}").text
+
+
+@pytest.fixture
+def changing(collection_of: Callable[..., Path]) -> Iterator[Ask]:
+    """An application over two documents that a test may change."""
+    lines = ('{"_id": "car", "text": "a red car"}', '{"_id": "a/b", "text": "a blue boat"}')
+    with rankwell.open(collection_of(*lines)) as collection:
+        yield asker(collection)
+
+
+def found(ask: Ask, query: str) -> list[str]:
+    return [hit["doc_id"] for hit in ask("GET", "/v1/search", params={"q": query}).json()["hits"]]
+
+
+def test_a_document_that_was_put_is_found_and_one_that_was_deleted_is_not(changing: Ask) -> None:
+    body = {"title": "Tram", "text": "a yellow tram", "metadata": {"year": 1904, "by": None}}
+    answer = changing("PUT", "/v1/documents/tram", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"doc_id": "tram", "number": 1})
+    assert found(changing, "yellow tram")[0] == "tram"
+    assert changing("GET", "/v1/documents/tram").json() == {
+        "doc_id": "tram",
+        "title": "Tram",
+        "text": "a yellow tram",
+        "fields": {"year": 1904},
+    }
+    assert changing("PUT", "/v1/documents/a/b", json={"text": "a yacht"}).json()["number"] == 2
+    assert found(changing, "yacht")[0] == "a/b"
+    assert changing("GET", "/v1/documents/a/b").json()["text"] == "a yacht"
+    answer = changing("DELETE", "/v1/documents/tram")
+    assert (answer.status_code, answer.json()) == (200, {"doc_id": "tram", "number": 3})
+    assert "tram" not in found(changing, "yellow tram")
+    problem(changing("GET", "/v1/documents/tram"), 404)
+    problem(changing("DELETE", "/v1/documents/tram"), 404)
+    problem(changing("DELETE", "/v1/documents/nobody"), 404)
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "says"),
+    [
+        ("{}", "text", "required"),
+        ('{"text": 5}', "text", "string"),
+        ('{"text": "x", "metadata": []}', "metadata", "dictionary"),
+        ('{"text": "x", "txet": "y"}', "txet", "not permitted"),
+        ('{"text": "x", "metadata": {"n": 123456789012345678901234567890}}', "doc_id", "64-bit"),
+        ('{"text": "\\ud800"}', "doc_id", "surrogates"),
+        ("{", None, "not JSON"),
+    ],
+)
+def test_a_body_that_is_no_document_is_refused_with_the_field_at_fault(
+    changing: Ask, content: str, field: str | None, says: str
+) -> None:
+    found = problem(
+        changing("PUT", "/v1/documents/tram", content=content.encode(), headers=JSON), 400
+    )
+    assert found.get("field") == field
+    assert says in found["detail"]
+    problem(changing("GET", "/v1/documents/tram"), 404)
+
+
+def test_a_document_without_an_id_is_refused(changing: Ask) -> None:
+    found = problem(changing("PUT", "/v1/documents/%20", json={"text": "x"}), 400)
+    assert found["field"] == "doc_id"
+    assert "expected a string that is not empty" in found["detail"]
+
+
+def test_a_journal_that_cannot_be_written_answers_503_and_changes_nothing(
+    changing: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    answer = changing("PUT", "/v1/documents/tram", json={"text": "a tram"})
+    assert "No space left on device" in problem(answer, 503)["detail"]
+    problem(changing("GET", "/v1/documents/tram"), 404)

@@ -1,5 +1,6 @@
 """A version that goes live takes over while requests run; each keeps the one it began with."""
 
+import gc
 import itertools
 import socket
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from operator import lt
 from pathlib import Path
 
 import httpx
@@ -71,9 +73,9 @@ def test_fifty_swaps_and_rollbacks_fail_no_request_and_mix_no_versions(
     folder: Path, live: Live
 ) -> None:
     store, ended = VersionStore(folder), threading.Event()
+    answered: list[list[str]] = [[], [], []]
 
-    def client(url: str) -> list[str]:
-        seen = []
+    def client(url: str, seen: list[str]) -> None:
         with httpx.Client(base_url=url) as http:
             while not ended.is_set():
                 answer = http.get("/v1/search", params={"q": "wing number", "k": 20})
@@ -81,30 +83,32 @@ def test_fifty_swaps_and_rollbacks_fail_no_request_and_mix_no_versions(
                 found = answer.json()
                 assert len(found["hits"]) == 20
                 assert {hit["title"] for hit in found["hits"]} == {f"of {found['version']}"}
-                seen.append(found["version"])
-                document = http.get("/v1/documents/7")
-                assert document.json()["title"] in ("of 000001", "of 000002")
                 page = http.get("/", params={"q": "wing"})
-                assert page.status_code == 200
+                assert page.status_code == 200, page.text
                 assert ("of 000001" in page.text) != ("of 000002" in page.text)
-        return seen
+                seen.append(found["version"])
 
     with (
         served(live) as url,
         repeated(Follower(folder, live).look, 0.005),
-        ThreadPoolExecutor(4) as pool,
+        ThreadPoolExecutor(3) as pool,
     ):
-        clients = [pool.submit(client, url) for _ in range(3)]
+        clients = [pool.submit(client, url, seen) for seen in answered]
         try:
             for _, name in zip(range(NUM_SWAPS), itertools.cycle(["000002", "000001"])):
                 store.set_current(name)
-                while version_of(live) != name and not any(c.done() for c in clients):
+                until = [len(seen) + 1 for seen in answered]
+                while version_of(live) != name or any(map(lt, map(len, answered), until)):
+                    assert not any(c.done() for c in clients), [c.exception() for c in clients]
                     time.sleep(0.001)
         finally:
             ended.set()
-        seen = [client.result() for client in clients]
+        for done in clients:
+            done.result()
     assert version_of(live) == "000001"
-    assert all({"000001", "000002"} <= set(versions) for versions in seen)
+    for seen in answered:
+        assert len(seen) >= NUM_SWAPS
+        assert set(seen) == {"000001", "000002"}
     assert live.troubles == []
     assert mapped(folder) == {"000001"}
 
@@ -157,6 +161,7 @@ def test_a_damaged_version_leaves_the_old_one_serving_and_is_reported_once(
     assert "the version before keeps serving" in trouble
     assert "versions/000002/vectors cannot be opened" in trouble
     assert capsys.readouterr().err.count("keeps serving") == 1
+    gc.collect()  # a half opened version may wait for it
     assert mapped(folder) == {"000001"}
 
     store.set_current("000001")
