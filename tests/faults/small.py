@@ -39,13 +39,13 @@ NUM_DOCS = 60
 
 def _records(numbers: range, seed: int, marked: str = "") -> list[str]:
     draws = random.Random(seed)
-    words = [f"word{i}" for i in range(70)]
+    words = [f"word{i}" for i in range(300)]
     return [
         json.dumps(
             {
                 "_id": f"d{i}",
                 "title": draws.choice(words),
-                "text": f"{marked} {' '.join(draws.choices(words, k=20))}",
+                "text": f"{marked} {' '.join(draws.choices(words, k=100))}",
                 "metadata": {"year": 1900 + i},
             }
         )
@@ -178,7 +178,7 @@ def settled() -> None:
     raise AssertionError(f"threads are still at work: {names}")
 
 
-class Died(Exception):  # noqa: N818 - what a child did, not an error of ours
+class Died(Exception):
     """A child ended by a signal."""
 
 
