@@ -1,6 +1,8 @@
 """Room on the disk: looked at before a job starts, and when something could not be written."""
 
 import errno
+import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +56,7 @@ def room_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError, DamagedVersion) as error:
-        number = getattr(error, "errno", None)
+        number = _errno(error)
         # not every library says why a write failed
         if number in _FULL or shutil.disk_usage(folder).free < _FULL_BYTES:
             raise Unavailable(
@@ -81,6 +83,12 @@ def _outcome(folder: Path, before: str) -> str:
     return "nothing was published" if now == before else f"version {now} is live all the same"
 
 
+def _errno(error: Exception) -> int:
+    """Returns the number of the system's error, 0 where there is none."""
+    found = re.search(r"\(os error (\d+)\)", str(error))  # as libraries in Rust say it
+    return getattr(error, "errno", None) or (int(found[1]) if found else 0)
+
+
 def _reason(error: Exception) -> str:
-    said = getattr(error, "strerror", None)
-    return f" ({said})" if said else ""
+    number = _errno(error)
+    return f" ({os.strerror(number)})" if number else ""
