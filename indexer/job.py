@@ -15,7 +15,7 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
@@ -228,10 +228,16 @@ class _Job:
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
         if passed and self.journal:
-            Journal(self._store.folder, folded=self.journal_number).compact()
+            self._compact_journal()
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)
+
+    def _compact_journal(self) -> None:
+        try:
+            Journal(self._store.folder, folded=self.journal_number).compact()
+        except Unavailable as error:  # it stays longer than it need be, no more
+            self._report.warnings.append(str(error))
 
     def _scan(
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool

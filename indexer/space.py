@@ -85,7 +85,7 @@ def _outcome(folder: Path, before: str) -> str:
 
 def _errno(error: Exception) -> int:
     """Returns the number of the system's error, 0 where there is none."""
-    found = re.search(r"\(os error (\d+)\)", str(error))  # as libraries in Rust say it
+    found = re.search(r"(?:os error|Os { code:) (\d+)", str(error))  # as libraries in Rust say it
     return getattr(error, "errno", None) or (int(found[1]) if found else 0)
 
 

@@ -131,7 +131,10 @@ class PowerCut:
 
     def _lose(self) -> None:
         for path in sorted(self._folder.rglob("*"), reverse=True):
-            found = path.stat()
+            try:
+                found = path.stat()
+            except FileNotFoundError:  # a thread of tantivy's still works
+                continue
             if path.name not in self._names.get(path.parent.stat().st_ino, ()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             elif path.is_file():
@@ -165,12 +168,12 @@ def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) ->
     if kind == "step":
         watch(steps)
     try:
-        index(folder, path)
+        said = index(folder, path).warnings
     except Unavailable as error:
-        if "fails (Input/output error)" not in str(error):
-            raise
-    else:  # tantivy's files differ in number, so a job may end before the step
-        assert not steps.reached, "the job went on after the fault"
+        said = [str(error)]
+    # tantivy's files differ in number, so a job may end before the step
+    noticed = any("Input/output error" in sentence for sentence in said)
+    assert noticed or not steps.reached, f"the job went on after the fault: {said}"
 
 
 def places(arguments: argparse.Namespace, built: Templates, folder: Path) -> list[Any]:
