@@ -137,7 +137,8 @@ def _check_answers(address: str | None) -> None:
         OSError: nobody does.
         ValueError: the port is no number.
     """
-    parts = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
+    text = address or ""
+    parts = urlsplit(text if "://" in text else f"//{text}")
     if parts.hostname and parts.port:  # not so: auto, or the local cluster
         socket.create_connection((parts.hostname, parts.port), _ANSWER_SECONDS).close()
 
