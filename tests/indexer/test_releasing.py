@@ -1,7 +1,5 @@
 """A version goes live when every check passes; people can overrule that, and it is written down."""
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,34 +14,13 @@ from rankwell.indexer.releasing import publish_despite, refusal, release, roll_b
 WORSE = Check("quality", False, "nDCG@10 fell by 0.3", {"difference": -0.3})
 
 
-def doc(number: int) -> str:
-    return json.dumps({"_id": f"d{number}", "text": f"a red car, number {number}"})
-
-
-def refusing(folder: Path, version: Version, live: Version | None) -> Sequence[Check]:
-    return [WORSE]
-
-
 def never(folder: Path, version: Version, live: Version | None) -> Sequence[Check]:
     raise AssertionError("the gate was asked")
 
 
-@pytest.fixture(scope="module")
-def three_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection of three versions, of 2, 3 and 4 documents; the gate refused the third."""
-    folder = tmp_path_factory.mktemp("three")
-    (folder / "rankwell.toml").write_text(
-        '[documents]\nsources = ["corpus.jsonl"]\n[words]\ndimensions = 4\nepochs = 1\n'
-    )
-    for number in (2, 3, 4):
-        (folder / "corpus.jsonl").write_text("\n".join(map(doc, range(number))) + "\n")
-        index_collection(folder, gate=refusing if number == 4 else None)
-    return folder
-
-
 @pytest.fixture
-def store(three_built: Path, tmp_path: Path) -> VersionStore:
-    return VersionStore(Path(shutil.copytree(three_built, tmp_path / "three")))
+def store(three_versions: Path) -> VersionStore:
+    return VersionStore(three_versions)
 
 
 def log(store: VersionStore) -> list[Release]:
@@ -150,7 +127,8 @@ def test_rolling_back_goes_to_what_was_live_before_and_then_further(store: Versi
 
 def test_what_was_left_by_a_rollback_is_not_gone_back_to(store: VersionStore) -> None:
     roll_back(store)
-    (store.folder / "corpus.jsonl").write_text("\n".join(map(doc, range(5))) + "\n")
+    with (store.folder / "corpus.jsonl").open("a") as corpus:
+        corpus.write('{"_id": "d4", "text": "a red car, number 4"}\n')
     assert index_collection(store.folder).version == "000004"
     assert store.open().manifest.parent == "000001"
     assert roll_back(store).name == "000001"  # 000002 was live between them, and found bad
