@@ -14,6 +14,8 @@ from typing import Any, get_type_hints
 from rankwell.data.errors import ConfigError, nearest
 
 CONFIG_FILE = "rankwell.toml"
+ENCODERS = ("auto", "static", "sif")
+WORD_MODELS = ("skip-gram", "cbow")
 
 
 def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -95,15 +97,37 @@ class AnalysisConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordsConfig(Section):
-    """Word embeddings: skip-gram with negative sampling on the collection."""
+    """Word embeddings: skip-gram or CBOW with negative sampling on the collection."""
 
+    model: str = setting("skip-gram", "skip-gram, or cbow: faster, less exact for rare words")
     dimensions: int = setting(100, "length of a word vector", low=2, high=4096)
     window: int = setting(5, "furthest distance between two words of a pair", low=1, high=100)
     negatives: int = setting(5, "noise words for each pair", low=1, high=100)
     min_count: int = setting(5, "rarer words get no vector; fewer in small collections", low=1)
+    max_words: int = setting(
+        1_000_000, "at most so many words get a vector, the most frequent", low=1
+    )
+    phrases: float = setting(
+        0.0,
+        "neighbouring words are one, as new_york, if they meet more than by chance: above so much "
+        "normalised mutual information, 0.5 being a start; 0: none",
+        low=0.0,
+        high=1.0,
+    )
     subsample: float = setting(1e-3, "words more frequent than this are thinned out", low=0.0)
     learning_rate: float = setting(0.05, "at the start; decays to nothing", low=0.0, high=1.0)
     epochs: int = setting(0, "passes over the collection; 0: chosen by its size", low=0)
+    start: str = setting(
+        "",
+        "a file of trained vectors to start from, in the text form of word2vec, GloVe or fastText, "
+        "plain or .gz; of the same dimensions",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the model's name."""
+        Section.__post_init__(self)
+        if self.model not in WORD_MODELS:
+            raise ConfigError(f"model is '{self.model}'; {nearest(self.model, WORD_MODELS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +151,27 @@ class LexicalConfig(Section):
 class DenseConfig(Section):
     """Dense search: inner products of document and query vectors."""
 
+    encoder: str = setting(
+        "auto",
+        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
+        "documents are enough",
+    )
+    encoder_epochs: int = setting(
+        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
+    )
+    encoder_learning_rate: float = setting(
+        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
+    )
     depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
     sif: float = setting(
         1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
     )
+
+    def __post_init__(self) -> None:
+        """Checks the encoder's name."""
+        Section.__post_init__(self)
+        if self.encoder not in ENCODERS:
+            raise ConfigError(f"encoder is '{self.encoder}'; {nearest(self.encoder, ENCODERS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ word). Exact BM25, the ranking features and the training of word vectors all rea
 
 Rows of deleted documents keep their tokens; the statistics are over the live documents alone.
 
-Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms.
+Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms, B sentences.
 """
 
 import json
@@ -31,6 +31,7 @@ NUM_FIELDS = len(FIELDS)
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
 LENGTHS = "lengths.npy"
+SENTENCES = "sentences.npy"
 DOCUMENT_FREQUENCIES = "document_frequencies.npy"
 COLLECTION_FREQUENCIES = "collection_frequencies.npy"
 FORMS = "forms.npy"
@@ -224,6 +225,7 @@ class ForwardIndex:
         tokens_T: int32; surface forms, documents and their fields one after another.
         offsets: int64 [N * F + 1]; where each field of each document starts in tokens_T.
         lengths_NF: int32; terms in each field, stop words left out: BM25's document length.
+        sentences: int64 [B + 1]; where each sentence starts in tokens_T, and the last one's end.
         vocabulary: the tables over the surface forms.
         statistics: the collection's statistics, also for texts that are not part of it.
     """
@@ -231,6 +233,7 @@ class ForwardIndex:
     tokens_T: NDArray[np.int32]
     offsets: NDArray[np.int64]
     lengths_NF: NDArray[np.int32]
+    sentences: NDArray[np.int64]
     vocabulary: Vocabulary
     statistics: Statistics
 
@@ -238,6 +241,14 @@ class ForwardIndex:
     def num_rows(self) -> int:
         """N, the number of rows whose tokens these are, dead ones included."""
         return (len(self.offsets) - 1) // NUM_FIELDS
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether all rows are live, and the words lie by falling frequency."""
+        counts_V = self.vocabulary.counts_V
+        return self.num_rows == self.statistics.num_docs and bool(
+            (counts_V[1:] <= counts_V[:-1]).all()
+        )
 
     def tokens(self, row: int, field: int) -> NDArray[np.int32]:
         """Returns the surface forms of one field of one document."""
@@ -267,7 +278,8 @@ class ForwardIndex:
         offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
         lengths_NF = np.zeros((len(texts), NUM_FIELDS), np.int32)
         count_lengths(tokens_T, offsets, vocabulary.term_V, lengths_NF)
-        return ForwardIndex(tokens_T, offsets, lengths_NF, vocabulary, self.statistics)
+        # nothing trains on these texts, so that their fields may stand for sentences
+        return ForwardIndex(tokens_T, offsets, lengths_NF, offsets, vocabulary, self.statistics)
 
 
 def open_forward_index(folder: Path) -> ForwardIndex:
@@ -291,6 +303,7 @@ def open_forward_index(folder: Path) -> ForwardIndex:
             tokens_T=open_array(folder / TOKENS),
             offsets=open_array(folder / OFFSETS),
             lengths_NF=open_array(folder / LENGTHS),
+            sentences=open_array(folder / SENTENCES),
             vocabulary=Vocabulary(
                 vocabulary["surface"].combine_chunks(),
                 vocabulary["count"].to_numpy(),
@@ -321,6 +334,10 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_r
         raise ValueError(f"offsets or lengths are not those of {num_rows} rows")
     if offsets[0] != 0 or offsets[-1] != num_tokens or (np.diff(offsets) < 0).any():
         raise ValueError(f"{OFFSETS} points outside of the tokens")
+    sentences = open_array(folder / SENTENCES)
+    ends = sentences[:1].tolist() + sentences[-1:].tolist()
+    if ends != [0, num_tokens] or (np.diff(sentences) < 0).any():
+        raise ValueError(f"{SENTENCES} points outside of the tokens")
     if term_V.size and not -1 <= term_V.min() <= term_V.max() < num_terms:
         raise ValueError(f"{VOCABULARY} points outside of the terms")
     if len(forms_V) != num_surfaces or (

@@ -24,6 +24,7 @@ from rankwell.data.forward import (
     LENGTHS,
     NUM_FIELDS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -47,6 +48,7 @@ class ForwardIndexBuilder:
         self._folder = folder
         self._numbers = WordNumbers()
         self._lengths = [np.zeros(0, np.int32)]
+        self._sentences = [np.zeros(0, np.int32)]
         self._spool = (folder / "tokens.spool").open("wb")
 
     def add_segmented(self, part: Segmented) -> None:
@@ -54,6 +56,7 @@ class ForwardIndexBuilder:
         number_of = self._numbers.number_column(part.surfaces)
         self._spool.write(number_of[part.tokens_T].data)
         self._lengths.append(part.lengths_NF.ravel().astype(np.int32))
+        self._sentences.append(part.sentence_lengths)
 
     def finish(self, analyzer: Analyzer) -> ForwardIndex:
         """Numbers the words by falling frequency, counts, writes all files and opens them."""
@@ -75,6 +78,8 @@ class ForwardIndexBuilder:
         lengths_P = np.concatenate(self._lengths)
         offsets = np.concatenate([[0], np.cumsum(lengths_P, dtype=np.int64)])
         save_array(self._folder / OFFSETS, offsets)
+        lengths_B = np.concatenate(self._sentences)
+        save_array(self._folder / SENTENCES, np.cumsum(np.concatenate([[0], lengths_B])))
         terms, term_V = _term_table(analyzer.terms(surfaces.to_pylist()))
         write_vocabulary(self._folder, surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))

@@ -20,6 +20,7 @@ from rankwell.data.forward import (
     LENGTHS,
     NUM_FIELDS,
     OFFSETS,
+    SENTENCES,
     TOKENS,
     ForwardIndex,
     open_forward_index,
@@ -44,6 +45,10 @@ def extend_forward_index(
     save_blocks(folder / TOKENS, (num_tokens,), surface_V.dtype, blocks)
     save_array(
         folder / OFFSETS, np.concatenate([base.offsets, base.offsets[-1] + fresh.offsets[1:]])
+    )
+    save_array(
+        folder / SENTENCES,
+        np.concatenate([base.sentences, base.sentences[-1] + fresh.sentences[1:]]),
     )
     save_array(folder / LENGTHS, np.concatenate([base.lengths_NF, fresh.lengths_NF]))
 

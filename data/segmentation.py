@@ -4,7 +4,8 @@ The texts of a batch lie one after another in one buffer of UTF-8. One loop cuts
 words, another numbers them. What a word is, `rankwell.data.analysis` says; a test holds the two
 together.
 
-Shapes: N documents, F fields (title, text), P fields of all documents, T tokens, V distinct words,
+Shapes: N documents, F fields (title, text), P pieces (fields or their sentences), B sentences,
+T tokens, V distinct words,
 B bytes of text, C code points, L letters of all distinct words in bytes, H slots of a hash table.
 """
 
@@ -25,6 +26,7 @@ from rankwell.data.analysis import (
     SEPARATOR,
     character_kinds,
     normalise,
+    sentences,
 )
 from rankwell.data.errors import InputError
 from rankwell.data.forward import NUM_FIELDS, Array
@@ -47,11 +49,13 @@ class Segmented:
     Attributes:
         tokens_T: int32; the words, documents and their fields one after another.
         offsets: int64 [N * F + 1]; where each field of each document starts in tokens_T.
+        sentence_lengths: int32 [B]; the words of each sentence, of those that have any.
         surfaces: the words by number, in order of first occurrence.
     """
 
     tokens_T: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    sentence_lengths: NDArray[np.int32]
     surfaces: pa.StringArray
 
     @property
@@ -69,9 +73,11 @@ class Segmenter:
         self._numbers = WordNumbers()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._pieces: list[int] = []  # sentences of each pending field
         self._num_docs = 0
         self._tokens: list[NDArray[np.int32]] = []
-        self._lengths: list[NDArray[np.int32]] = []
+        self._lengths = [np.zeros(0, np.int32)]
+        self._sentences = [np.zeros(0, np.int32)]
 
     def __len__(self) -> int:
         """Returns the number of documents so far."""
@@ -81,10 +87,13 @@ class Segmenter:
         """Appends a document."""
         self._num_docs += 1
         for field in (title, text):
-            # half a surrogate pair is no word, and no reason to stop
-            encoded = normalise(field).encode("utf-8", "surrogatepass")
-            self._pending.append(encoded)
-            self._pending_bytes += len(encoded)
+            pieces = sentences(field)
+            for piece in pieces:
+                # half a surrogate pair is no word, and no reason to stop
+                encoded = normalise(piece).encode("utf-8", "surrogatepass")
+                self._pending.append(encoded)
+                self._pending_bytes += len(encoded)
+            self._pieces.append(len(pieces))
         if self._pending_bytes >= _BATCH_BYTES:
             self._segment()
 
@@ -93,12 +102,15 @@ class Segmenter:
         self._segment()
         lengths_P = np.concatenate(self._lengths)
         return Segmented(
-            np.concatenate(self._tokens),
+            np.concatenate([*self._tokens, np.zeros(0, np.int32)]),
             np.concatenate([[0], np.cumsum(lengths_P, dtype=np.int64)]),
+            np.concatenate(self._sentences),
             self._numbers.words(),
         )
 
     def _segment(self) -> None:
+        if not self._pending:
+            return
         lengths_P = np.fromiter(map(len, self._pending), np.int64, len(self._pending))
         bounds_P = np.concatenate([[0], np.cumsum(lengths_P)])
         text_B = np.frombuffer(b"".join(self._pending), np.uint8)
@@ -113,8 +125,10 @@ class Segmenter:
                 text_B, starts_T[:num_tokens], ends_T[:num_tokens], hashes_T[:num_tokens]
             )
         )
-        self._lengths.append(counts_P)
-        self._pending, self._pending_bytes = [], 0
+        first_of_fields = np.cumsum([0, *self._pieces[:-1]])
+        self._lengths.append(np.add.reduceat(counts_P, first_of_fields, dtype=np.int32))
+        self._sentences.append(counts_P[counts_P > 0])
+        self._pending, self._pending_bytes, self._pieces = [], 0, []
 
 
 def segmented(documents: Iterable[tuple[str, str]]) -> Segmented:

@@ -6,7 +6,7 @@ Shapes: N rows, D dimensions.
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,16 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries, write_canaries
-from rankwell.embeddings.sif import SifEncoder
-from rankwell.embeddings.skipgram import train_words
-from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
+from rankwell.indexer.encoding import NearDocuments, fit_encoder
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.shards import SPOOL, read_segmented
 from rankwell.indexer.work import Work, key_of
+from rankwell.training.checkpoints import Checkpoints
+from rankwell.training.run import Report
+from rankwell.training.strategy import Strategy
 
 PARTS = (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER, CANARIES)
 _FRESH = "fresh"
@@ -82,30 +85,76 @@ class Built:
         empty: live documents without a word.
     """
 
-    encoder: SifEncoder
+    encoder: StaticEncoder
     checks: list[Check]
     empty: int
 
 
-def fit_encoder(forward: ForwardIndex, config: Config, progress: Progress = silent) -> SifEncoder:
-    """Trains word vectors on a forward index and fits the encoder that pools them."""
+@dataclass(frozen=True, slots=True)
+class WordTraining:
+    """How word vectors are trained.
+
+    Attributes:
+        strategy: on which workers; None: single.
+        checkpoints: where an interrupted training is resumed; None: nowhere.
+        reported: told what happened in the training.
+    """
+
+    strategy: Strategy | None = None
+    checkpoints: Checkpoints | None = None
+    reported: Callable[[Report], None] = lambda report: None
+
+
+def fit_new_encoder(
+    forward: ForwardIndex,
+    near: NearDocuments,
+    config: Config,
+    folder: Path,
+    progress: Progress = silent,
+    training: WordTraining = WordTraining(),
+) -> StaticEncoder:
+    """Trains word vectors on a forward index, and fits the encoder that starts from them.
+
+    Args:
+        forward: without dead rows, its words by falling frequency.
+        near: finds documents with much the same words.
+        config: of the collection.
+        folder: the collection's, where relative names in the configuration begin.
+        progress: told how far each step is.
+        training: how word vectors are trained.
+    """
     trained = train_words(
         forward,
         config.words,
         config.collection.seed,
-        lambda done, total: progress("training word vectors", done, total),
+        progress,
+        folder,
+        training.strategy,
+        training.checkpoints,
     )
-    num_words = len(trained.vectors_VD)
-    word_vectors = WordVectors(
-        tuple(forward.vocabulary.surfaces[:num_words]),
-        np.array(forward.vocabulary.counts_V[:num_words]),
-        trained.vectors_VD,
-    )
-    return SifEncoder.fit(word_vectors, config.dense.sif, forward)
+    training.reported(trained.report)
+    return fit_encoder(trained.vectors, forward, near, config, progress=progress)
+
+
+def encoder_settings(config: Config) -> tuple[object, ...]:
+    """Returns the settings that an encoder depends on."""
+    return config.words, replace(config.dense, depth=1), config.collection.seed
+
+
+def write_vectors(
+    folder: Path, encoder: StaticEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
+) -> None:
+    """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder."""
+    encoder.save(folder / ENCODER)
+    write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
+    vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
+    save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    FaissEngine.build(folder / VECTORS, vectors_ND, live_N).close()
 
 
 def build_parts(
     draft: Draft,
+    folder: Path,
     work: Work,
     shards: Sequence[tuple[str, str]],
     types: Mapping[str, pa.DataType],
@@ -120,6 +169,7 @@ def build_parts(
 
     Args:
         draft: of the version.
+        folder: the collection's.
         work: the pieces that are finished.
         shards: names and keys of the new documents' shards.
         types: of the fields of all live documents.
@@ -130,7 +180,7 @@ def build_parts(
         progress: told how far each step is.
         tick: told the name of each step that has ended.
     """
-    building = _Building(work, shards, base, config, analyzer, progress)
+    building = _Building(folder, work, shards, base, config, analyzer, progress)
     documents = building.documents(types)
     tick("documents")
     forward, fresh = building.forward()
@@ -139,6 +189,9 @@ def build_parts(
     with ThreadPoolExecutor(1) as beside:
         progress("building the lexical index", 0, fresh.num_rows)
         lexical = beside.submit(building.lexical, forward, fresh)
+        if kept is None:
+            lexical.result()  # an encoder learns from what the lexical index finds
+            tick("lexical index")
         encoder = building.encoder(forward, kept)
         tick("encoder")
         recall = building.vectors(forward, fresh, encoder, documents.live_N)
@@ -149,8 +202,8 @@ def build_parts(
     for part in (DOCUMENTS, FORWARD, LEXICAL, VECTORS, ENCODER):
         draft.take(work.folder / part, part, work.files(part))
     analyzer.save(draft.folder / ANALYSIS)
-    write_canaries(draft.folder / CANARIES, encoder, _canary_texts(encoder))
-    reread = SifEncoder.load(draft.folder / ENCODER)
+    write_canaries(draft.folder / CANARIES, encoder, canary_texts(encoder))
+    reread = StaticEncoder.load(draft.folder / ENCODER)
     worst = check_canaries(draft.folder / CANARIES, reread)
     counted = {
         "documents": len(documents),
@@ -184,6 +237,7 @@ def build_parts(
 class _Building:
     def __init__(
         self,
+        folder: Path,
         work: Work,
         shards: Sequence[tuple[str, str]],
         base: Base | None,
@@ -191,6 +245,7 @@ class _Building:
         analyzer: Analyzer,
         progress: Progress,
     ) -> None:
+        self._folder = folder
         self._work = work
         self._shards = shards
         self._base = base
@@ -254,27 +309,31 @@ class _Building:
         with closing(TantivyEngine(self._work.piece(LEXICAL, self._key, make))) as engine:
             return engine.count()
 
-    def encoder(self, forward: ForwardIndex, kept: Path | None) -> SifEncoder:
+    def encoder(self, forward: ForwardIndex, kept: Path | None) -> StaticEncoder:
         """Returns the encoder that stays, or trains one."""
 
         def make(folder: Path) -> None:
-            encoder = (
-                SifEncoder.load(kept)
-                if kept is not None
-                else fit_encoder(forward, self._config, self._progress)
-            )
-            encoder.save(folder)
+            if kept is not None:
+                StaticEncoder.load(kept).save(folder)
+                return
+            with closing(TantivyEngine(self._work.folder / LEXICAL)) as engine:
+                fit_new_encoder(
+                    forward,
+                    NearDocuments(engine, self._analyzer),
+                    self._config,
+                    self._folder,
+                    self._progress,
+                ).save(folder)
 
-        config = self._config
-        settings = [asdict(config.words), config.dense.sif, config.collection.seed]
+        settings = {**self._config.to_mapping(), "documents": None, "lexical": None}
         key = key_of(self._key, settings, str(kept) if kept else None)
-        return SifEncoder.load(self._work.piece(ENCODER, key, make))
+        return StaticEncoder.load(self._work.piece(ENCODER, key, make))
 
     def vectors(
         self,
         forward: ForwardIndex,
         fresh: ForwardIndex,
-        encoder: SifEncoder,
+        encoder: StaticEncoder,
         live_N: NDArray[np.bool_],
     ) -> float:
         """Writes the vectors and their index; returns the index's recall."""
@@ -294,7 +353,7 @@ class _Building:
             return engine.recall(open_vectors(folder), live_N)
 
 
-def _canary_texts(encoder: SifEncoder) -> list[str]:
+def canary_texts(encoder: StaticEncoder) -> list[str]:
     """Returns texts of the encoder's own words, from the frequent ones to the rare."""
     words = encoder.word_vectors.words
     num_texts = min(_CANARY_TEXTS, len(words))

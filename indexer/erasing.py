@@ -40,7 +40,7 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
 from rankwell.indexer.job import WORK
 from rankwell.indexer.lexical import TantivyEngine
@@ -132,7 +132,7 @@ def _rewrite_parts(draft: Draft, version: Version, documents: DocumentStore) -> 
     vectors_ND = np.array(open_vectors(version.folder / VECTORS))
     vectors_ND[~live_N] = 0
     save_vectors(draft.folder / VECTORS, vectors_ND)
-    encoder = SifEncoder.load(version.folder / ENCODER)
+    encoder = StaticEncoder.load(version.folder / ENCODER)
     save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
 

@@ -11,7 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
-from rankwell.data.errors import InputError, MissingPackage, Unavailable, nearest
+from rankwell.data.errors import InputError, Unavailable, nearest
+from rankwell.training.cluster import connected
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -36,12 +37,11 @@ def executor_named(name: str, workers: int = 1, address: str | None = None) -> E
     Args:
         name: local or ray.
         workers: processes of the local one; 1 works in this process.
-        address: of a Ray cluster; None starts one on this machine, of as many workers.
+        address: of a Ray cluster; None: that of the environment, or one on this machine of as many
+            workers.
 
     Raises:
         InputError: there is no executor of that name, or no worker.
-        MissingPackage: Ray is asked for and not installed.
-        Unavailable: there is no Ray cluster at the address.
     """
     if name not in EXECUTORS:
         raise InputError(f"--executor is '{name}'; {nearest(name, EXECUTORS)}")
@@ -79,10 +79,9 @@ class LocalProcesses:
         while True:
             # spawned, since a fork of a process with threads may hang
             with ProcessPoolExecutor(self._workers, get_context("spawn")) as pool:
-                futures: deque[Future[ResultT]] = deque(
-                    pool.submit(function, item) for item in open_items
-                )
+                futures: deque[Future[ResultT]] = deque()
                 try:
+                    futures.extend(pool.submit(function, item) for item in open_items)
                     while True:
                         while len(futures) < _AHEAD * self._workers:
                             item = next(waiting, _NOTHING)
@@ -113,42 +112,40 @@ class RayExecutor:
     """Tasks on a Ray cluster; Ray starts a lost worker's task again on another."""
 
     def __init__(self, workers: int, address: str | None) -> None:
-        """Connects to the cluster, or starts one on this machine.
-
-        Raises:
-            MissingPackage: Ray is not installed.
-            Unavailable: there is no cluster at the address.
-        """
-        try:
-            import ray
-        except ImportError:
-            raise MissingPackage("ray", "cluster") from None
-        self._ray = ray
-        if not ray.is_initialized():
-            local = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                raise Unavailable(f"no Ray cluster answers at {address}: {reason}") from None
-        self._workers = max(workers, int(ray.cluster_resources().get("CPU", 1)))
+        """Names the cluster; it is reached with the first item."""
+        self._workers = workers
+        self._address = address
 
     def map(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
-        """Yields the results in the order of the items."""
-        task = self._ray.remote(max_retries=_ATTEMPTS)(function)
-        waiting = iter(items)
-        open_tasks: deque[Any] = deque()
-        while True:
-            while len(open_tasks) < _AHEAD * self._workers:
-                item = next(waiting, _NOTHING)
-                if item is _NOTHING:
-                    break
-                open_tasks.append(task.remote(item))
-            if not open_tasks:
-                return
-            try:
-                yield self._ray.get(open_tasks.popleft())
-            except self._ray.exceptions.WorkerCrashedError as error:
-                raise Unavailable(f"a Ray worker died {1 + _ATTEMPTS} times: {error}") from None
+        """Yields the results in the order of the items.
+
+        Raises:
+            MissingPackage: Ray is not installed.
+            Unavailable: the cluster cannot be reached, or workers die again and again.
+        """
+        with connected(self._workers, self._address) as ray:
+            task = ray.remote(max_retries=_ATTEMPTS)(function)
+            ahead = _AHEAD * max(self._workers, int(ray.cluster_resources().get("CPU", 1)))
+            waiting = iter(items)
+            open_tasks: deque[Any] = deque()
+            while True:
+                while len(open_tasks) < ahead:
+                    item = next(waiting, _NOTHING)
+                    if item is _NOTHING:
+                        break
+                    open_tasks.append(task.remote(item))
+                if not open_tasks:
+                    return
+                try:
+                    result = ray.get(open_tasks.popleft())
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None  # as it was raised, without Ray's account of it
+                except ray.exceptions.RayError as error:
+                    reason = str(error).partition("\n")[0]
+                    raise Unavailable(
+                        f"a shard was tried {1 + _ATTEMPTS} times, and Ray's workers died: "
+                        f"{reason} Finished shards are kept: run the command again"
+                    ) from None
+                yield result

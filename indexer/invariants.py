@@ -20,7 +20,7 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.lexical import TantivyEngine
 
@@ -60,7 +60,7 @@ def check_invariants(version: Version) -> list[Check]:
             f"{len(set(ids))} different ids; build it again with rankwell index --full"
         )
     _check_lengths(version, forward.num_rows)
-    encoder = SifEncoder.load(version.folder / ENCODER)
+    encoder = StaticEncoder.load(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
     return [
         Check("rows", True, f"{forward.num_rows:,} in every part", dict(rows)),

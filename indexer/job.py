@@ -27,6 +27,7 @@ from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
+    EVALUATION,
     FORWARD,
     JOBS,
     RANKER,
@@ -35,12 +36,12 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.indexer.building import PARTS, Base, Built, build_parts
+from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
 from rankwell.indexer.changes import Changes, Record, feed_records
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
-from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, sharded
+from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
 
@@ -102,33 +103,27 @@ def index_collection(
         return job.run(lambda: feed_records(config.documents, folder), gate, whole=full, train=full)
 
 
-def retrain_words(
-    folder: Path, *, gate: Gate | None = None, progress: Progress = silent
-) -> IndexReport:
-    """Trains word vectors again, and the document vectors with them, as a new version.
+def compact_rows(folder: Path, progress: Progress = silent) -> None:
+    """Numbers the rows of the live version anew where documents died or came since they were.
 
-    The documents are the live version's, numbered anew. A ranker belongs to the vectors it was
-    trained on, so the new version has none.
+    What trains on documents reads the forward index: it must hold no dead ones, and its words by
+    falling frequency. The encoder stays, and so does what a search gives.
 
     Raises:
         NotFound: there is no version yet.
-        InputError: the configuration cannot be used, or another job is at work.
+        DamagedVersion: the live version is not as it was written.
     """
     store = VersionStore(folder)
-    now = load_config(folder)
+    if open_forward_index(store.open().folder / FORWARD).is_compact:
+        return
     with store.draft() as draft, room_on(folder):
         live = store.verify()  # what is damaged must not be carried on as sound
-        config = replace(
-            config_from_mapping(live.manifest.config),
-            collection=now.collection,
-            words=now.words,
-            dense=now.dense,
-        )
+        config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
         work = Work(folder / WORK)
         job = _Job(store, draft, work, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
-        return job.run(lambda: _own_records(live), gate, whole=True, train=True)
+        job.run(lambda: _own_records(live), None, whole=True, train=False)
 
 
 def _own_records(version: Version) -> Iterator[Record]:
@@ -250,22 +245,25 @@ class _Job:
             for number, block in enumerate(sharded(changes.documents())):
                 name = f"shard-{number:05d}"
                 documents, hashes = zip(*block, strict=True)
-                shard = Shard(name, documents, hashes, self._target(name))
-                keys[name] = key_of(self._analyzer.fingerprint, shard.key)
+                keys[name] = key_of(self._analyzer.fingerprint, shard_key(hashes))
+                shard = Shard(name, documents, hashes, self._target(name, keys[name]))
                 if not self._work.finished(name, keys[name]):
                     self._work.start(name)
                     yield shard
 
         for shard_name in self.executor.map(analyse_shard, unfinished()):
             if self.shared:
-                fetch_shard(self._target(shard_name), self._work.folder / shard_name)
+                target = self._target(shard_name, keys[shard_name])
+                fetch_shard(target, self._work.folder / shard_name)
             self._work.finish(shard_name, keys[shard_name])
         self._tick("reading and analysis")
         return changes, list(keys.items())
 
-    def _target(self, shard_name: str) -> str:
-        """Returns where the files of a shard are written to."""
-        return f"{self.shared.rstrip('/') or self._work.folder}/{shard_name}"
+    def _target(self, shard_name: str, key: str) -> str:
+        """Returns where the files of a shard are written to; jobs that share a place mix none."""
+        if self.shared:
+            return f"{self.shared.rstrip('/')}/{shard_name}-{key}"
+        return f"{self._work.folder}/{shard_name}"
 
     def _built(
         self,
@@ -276,6 +274,7 @@ class _Job:
     ) -> Built:
         return build_parts(
             self._draft,
+            self._store.folder,
             self._work,
             shards,
             changes.types.types,
@@ -309,12 +308,8 @@ class _Job:
         """Returns the folder of the live version's encoder where its settings are the same."""
         if self._live is None:
             return None
-        live, now = config_from_mapping(self._live.manifest.config), self._config
-        same = (live.words, live.dense.sif, live.collection.seed) == (
-            now.words,
-            now.dense.sif,
-            now.collection.seed,
-        )
+        live = config_from_mapping(self._live.manifest.config)
+        same = encoder_settings(live) == encoder_settings(self._config)
         return self._live.folder / ENCODER if same else None
 
     def _same_settings(self) -> bool:
@@ -409,6 +404,7 @@ class _Job:
             same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
             if same and all(before[name] == fingerprints[name] for name in fingerprints):
                 self._draft.share(self._live, RANKER)
+                self._draft.share(self._live, EVALUATION)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
                 labels.append(WITHOUT_RANKER)

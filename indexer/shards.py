@@ -1,7 +1,7 @@
 """Shards: some thousand documents, analysed on their own, in any process on any host.
 
 A shard's folder holds the documents as they are (spool.arrow), their words as numbers (tokens.npy,
-offsets.npy) and the words of those numbers (surfaces.arrow).
+offsets.npy, sentences.npy) and the words of those numbers (surfaces.arrow).
 """
 
 import tempfile
@@ -22,8 +22,9 @@ from rankwell.indexer.work import key_of
 SPOOL = "spool.arrow"
 _TOKENS = "tokens.npy"
 _OFFSETS = "offsets.npy"
+_SENTENCES = "sentences.npy"
 _SURFACES = "surfaces.arrow"
-_FILES = (SPOOL, _TOKENS, _OFFSETS, _SURFACES)
+_FILES = (SPOOL, _TOKENS, _OFFSETS, _SENTENCES, _SURFACES)
 
 SHARD_DOCS = 8192
 SHARD_BYTES = 32 << 20
@@ -45,10 +46,10 @@ class Shard:
     hashes: Sequence[bytes]
     target: str
 
-    @property
-    def key(self) -> str:
-        """A hash of all that the shard's files are made from."""
-        return key_of([digest.hex() for digest in self.hashes])
+
+def shard_key(hashes: Sequence[bytes]) -> str:
+    """Returns a hash of all that the files of a shard are made from: its documents' hashes."""
+    return key_of([digest.hex() for digest in hashes])
 
 
 def sharded(documents: Iterable[tuple[Document, bytes]]) -> Iterator[list[tuple[Document, bytes]]]:
@@ -97,13 +98,14 @@ def read_segmented(folder: Path) -> Segmented:
     with pa.memory_map(str(folder / _SURFACES)) as source:
         surfaces = pa.ipc.open_file(source).read_all()["surface"].combine_chunks()
     tokens_T = np.load(folder / _TOKENS, mmap_mode="r")
-    return Segmented(tokens_T, np.load(folder / _OFFSETS), surfaces)
+    return Segmented(tokens_T, np.load(folder / _OFFSETS), np.load(folder / _SENTENCES), surfaces)
 
 
 def _write(folder: Path, shard: Shard, found: Segmented) -> None:
     spool_documents(folder / SPOOL, shard.documents, shard.hashes)
     save_array(folder / _TOKENS, found.tokens_T)
     save_array(folder / _OFFSETS, found.offsets)
+    save_array(folder / _SENTENCES, found.sentence_lengths)
     table = pa.table({"surface": found.surfaces})
     with pa.ipc.new_file(str(folder / _SURFACES), table.schema) as writer:
         writer.write_table(table)

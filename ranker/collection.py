@@ -35,12 +35,14 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.phrases import JOINT
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
+from rankwell.indexer.encoding import NearDocuments
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.ranker.judging import (
     Evaluation,
@@ -68,6 +70,7 @@ from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.terms import resolve
 
 MAX_QUERY_WORDS = 512
+_MAX_EXPLORED_WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Collection:
         self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
-        self.encoder = SifEncoder.load(version.folder / ENCODER)
+        self.encoder = StaticEncoder.load(version.folder / ENCODER)
         check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
@@ -121,6 +124,7 @@ class Collection:
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = TantivyEngine(version.folder / LEXICAL)
+        self.near = NearDocuments(self._lexical, self.analyzer)
         self._dense = FaissEngine(vectors)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
@@ -139,7 +143,8 @@ class Collection:
         self._with_journal = with_journal
         self.refresh()
         # the tables of words and terms are dictionaries made on first use: made here, once
-        _ = forward.vocabulary.term_ids, self.pool.words.unit_VD, self.pool.words.ids
+        trained = self.pool.words
+        _ = forward.vocabulary.term_ids, trained.unit_VD, trained.ids, trained.phrases
 
     def __enter__(self) -> Self:
         """Returns the collection."""
@@ -335,6 +340,22 @@ class Collection:
     def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
         """Returns the words used most like a word; see `WordVectors.neighbours`."""
         return self.encoder.word_vectors.neighbours(word, k)
+
+    def query_neighbours(self, query: str, k: int = 6) -> dict[str, list[Neighbour]]:
+        """Returns the words used most like each word or phrase of a query, in its order.
+
+        Stop words and words without a vector are left out, and words past the eighth.
+        """
+        vectors, surfaces = self.encoder.word_vectors, self.analyzer.query(query).surfaces
+        terms = self.analyzer.terms(surfaces)
+        searched = {form for form, term in zip(surfaces, terms, strict=True) if term is not None}
+        places = [
+            place
+            for place in dict.fromkeys(vectors.numbers(surfaces))
+            if not searched.isdisjoint(vectors.words[place].split(JOINT))
+        ][:_MAX_EXPLORED_WORDS]
+        near = vectors.near(places, k)
+        return {vectors.words[place]: found for place, found in zip(places, near, strict=True)}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of texts: float32 [N, D]."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.config import LexicalConfig
 from rankwell.evaluation.measures import ideal_dcg
+from rankwell.ranker.features import Scored
 from rankwell.ranker.learning import CUT, Example, FirstStageExample, fit_lexical_weight
 from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, fused_order
 from rankwell.ranker.pool import Pool
@@ -32,6 +33,11 @@ class JudgedQuery:
     text: str
     labels: Mapping[int, int]
     ideal: float
+
+    @property
+    def relevant(self) -> tuple[int, ...]:
+        """The rows of relevant documents."""
+        return tuple(row for row, relevance in self.labels.items() if relevance > 0)
 
     def labels_of(self, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns the relevance of rows, 0 where not judged: float32 [K]."""
@@ -67,24 +73,28 @@ def judged_queries(
 
 @dataclass(frozen=True, slots=True)
 class FirstStage:
-    """A judged query with the rows that the engines selected for it."""
+    """A judged query with the rows that the engines selected for it, of some pool."""
 
     query: JudgedQuery
     request: Request
     rows_K: NDArray[np.int64]
+    pool: Pool
 
-    def fused(self, scorer: Scorer, pool: Pool) -> Ranking:
+    def scored(self, scorer: Scorer) -> Scored:
+        """Returns the rows with their scores."""
+        return scorer.scored(self.rows_K, self.pool, self.request.terms, self.request)
+
+    def fused(self, scorer: Scorer) -> Ranking:
         """Returns the rows in their fused order."""
-        scored = scorer.scored(self.rows_K, pool, self.request.terms, self.request)
-        return fused_order(Ranking.start(self.request), scored)
+        return fused_order(Ranking.start(self.request), self.scored(scorer))
 
 
-def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig, pool: Pool) -> float:
+def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig) -> float:
     """Returns the fusion weight that suits judged queries best."""
     examples = []
     scorer = Scorer(lexical, 1.0)
     for of in found:
-        scored = scorer.scored(of.rows_K, pool, of.request.terms, of.request)
+        scored = of.scored(scorer)
         labels_K = of.query.labels_of(of.rows_K)
         examples.append(
             FirstStageExample(scored.lexical_K, scored.dense_K, labels_K, of.query.ideal)
@@ -92,9 +102,9 @@ def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig, pool: Poo
     return fit_lexical_weight(examples)
 
 
-def example(of: FirstStage, scorer: Scorer, pool: Pool, depth: int) -> Example:
+def example(of: FirstStage, scorer: Scorer, depth: int) -> Example:
     """Returns what the ranker learns from one query: its fused candidates and their features."""
-    ranking = Features(pool, scorer.config).run(of.fused(scorer, pool).first(depth))
+    ranking = Features(of.pool, scorer.config).run(of.fused(scorer).first(depth))
     assert ranking.features_KF is not None
     rows_K, fused_K = ranking.scored.rows_K, ranking.scored.fused_K
     labels_K = of.query.labels_of(rows_K)

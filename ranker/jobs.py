@@ -1,7 +1,7 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
 from rankwell.indexer.building import PARTS
+from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.encoders import unseen_collections
 from rankwell.ranker.examples import (
     FirstStage,
     JudgedQuery,
@@ -82,7 +84,11 @@ def train_ranker(
             draft.share(live, part)
         with Collection(folder, live, with_ranker=False, with_journal=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
-            learned, ranker = _learn(collection, train + dev, dev, config, progress)
+            seen = {q.query_id: Judged(q.text, q.relevant) for q in train}
+            with unseen_collections(collection, seen, progress) as collections:
+                learned, ranker = _learn(
+                    collection, collections, train + dev, dev, config, progress
+                )
         ranker.save(draft.folder / RANKER)
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
@@ -136,6 +142,7 @@ def _judged_queries(
 
 def _learn(
     collection: Collection,
+    collections: Mapping[str, Collection],
     queries: Sequence[JudgedQuery],
     dev: Sequence[JudgedQuery],
     config: Config,
@@ -144,16 +151,17 @@ def _learn(
     found = []
     for place, query in enumerate(queries):
         progress("searching for candidates", place + 1, len(queries))
-        ranking = collection.candidates(query.text)
-        found.append(FirstStage(query, ranking.request, ranking.scored.rows_K))
+        unseen = collections.get(query.query_id, collection)
+        ranking = unseen.candidates(query.text)
+        found.append(FirstStage(query, ranking.request, ranking.scored.rows_K, unseen.pool))
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
-    weight = fitted_weight(found, served.lexical, collection.pool)
+    weight = fitted_weight(found, served.lexical)
     scorer = Scorer(served.lexical, weight)
     examples = []
     for place, of in enumerate(found):
         progress("computing features", place + 1, len(queries))
-        examples.append(example(of, scorer, collection.pool, served.fusion.depth))
+        examples.append(example(of, scorer, served.fusion.depth))
     learned = learn(
         examples,
         frozenset(query.query_id for query in dev),

@@ -125,6 +125,7 @@ class Objective(ABC):
                     self._rows[place]["lexical", config.lexical.depth],
                     self._rows[place]["dense", config.dense.depth],
                 ),
+                self._collection.pool,
             )
             for place in places.tolist()
         ]
@@ -152,7 +153,7 @@ class FusedObjective(Objective):
         scorer = Scorer(config.lexical, config.fusion.lexical_weight)
         values_Q = np.empty(len(chosen))
         for place, of in enumerate(self._found(config, chosen)):
-            first = of.fused(scorer, self._collection.pool).first(CUT)
+            first = of.fused(scorer).first(CUT)
             labels_K = of.query.labels_of(first.scored.rows_K)
             values_Q[place] = ndcg(labels_K[None], np.array([of.query.ideal]), CUT)[0]
         return values_Q
@@ -221,8 +222,7 @@ class RankedObjective(Objective):
         self, config: Config, fitted: NDArray[np.intp], places: NDArray[np.intp]
     ) -> tuple[list[Example], float]:
         """Returns examples of some queries, fused by the weight that suits the fitted ones."""
-        pool = self._collection.pool
-        weight = fitted_weight(self._found(config, fitted), config.lexical, pool)
+        weight = fitted_weight(self._found(config, fitted), config.lexical)
         scorer = Scorer(config.lexical, weight)
         found = self._found(config, places)
-        return [example(of, scorer, pool, config.fusion.depth) for of in found], weight
+        return [example(of, scorer, config.fusion.depth) for of in found], weight

@@ -95,10 +95,12 @@ def joined_pool(
     number_of = [numbers.setdefault(extras[word], len(numbers)) for word in used]
     tokens_T[is_extra_T] = first_extra + np.array(number_of, np.int32)[places]
     lengths = np.concatenate([lengths_NF[kept_N].ravel(), np.diff(other.forward.offsets)])
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     forward = ForwardIndex(
         tokens_T,
-        np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        offsets,
         np.concatenate([one.forward.lengths_NF[kept_N], other.forward.lengths_NF]),
+        offsets,  # nothing trains on these texts, so that their fields may stand for sentences
         ExtendedVocabulary(collection.forward.vocabulary, analyzer, list(numbers)),
         collection.forward.statistics,
     )

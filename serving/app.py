@@ -1,5 +1,6 @@
 """The HTTP API and the page, over the live version of a collection."""
 
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from rankwell.serving.following import Live
 _FOLDER = Path(str(files("rankwell.serving")))
 _DEFAULT_K = 10
 _MAX_QUERY_CHARACTERS = 100_000
+_MAX_NEIGHBOURS = 1000
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -155,6 +157,14 @@ def _add_api(app: FastAPI, live: Live) -> None:
             collection.document(doc_id)
             return _json({"doc_id": doc_id, "number": collection.journal.delete([doc_id])})
 
+    @app.get("/v1/words/{word}/neighbours", summary="Words used alike")
+    def neighbours(
+        word: str, k: int = Query(_DEFAULT_K, ge=1, le=_MAX_NEIGHBOURS, description="Words wanted.")
+    ) -> Response:
+        with live.collection() as collection:
+            found = collection.neighbours(word, k)
+        return _json({"word": word, "neighbours": [asdict(near) for near in found]})
+
     @app.get("/v1/version", summary="What is live")
     def version() -> Response:
         with live.collection() as collection:
@@ -204,6 +214,7 @@ def _add_page(app: FastAPI, live: Live) -> None:
                     context["conditions"] = parsed or {}
                     found = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
                     context["result"] = found
+                    context["words"] = collection.query_neighbours(q)
             except InputError as error:
                 context["error"], status = str(error), error.http_status
         return templates.TemplateResponse(request, "page.html", context, status_code=status)

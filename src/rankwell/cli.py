@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+import rankwell.embeddings.commands
 import rankwell.indexer.adding
 import rankwell.indexer.commands
 import rankwell.indexer.transfer_commands
@@ -59,6 +60,7 @@ rankwell.indexer.transfer_commands.register(app)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)
+rankwell.embeddings.commands.register(app)
 app.command()(demo)
 
 

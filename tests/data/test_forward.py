@@ -20,6 +20,7 @@ from rankwell.data.forward import (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -36,6 +37,7 @@ FILES = (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -77,6 +79,22 @@ def test_words_are_numbered_by_falling_frequency_and_keep_their_places(three: Fo
     assert three.document(1).tolist() == [1, 7, 5]
     assert three.tokens(1, 0).tolist() == []
     assert three.offsets.tolist() == [0, 2, 9, 9, 12, 13, 14]
+
+
+def test_sentences_start_where_they_do_and_none_is_empty(tmp_path: Path) -> None:
+    texts = [("One. Two", "Three four. Five!"), ("", ""), ("", "... Six?"), ("Seven", "")]
+    forward = built(tmp_path / "forward", texts)
+    assert forward.sentences.tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("sentences", [[], [0, 13], [1, 14], [0, 9, 5, 14]], ids=str)
+def test_sentences_that_do_not_divide_the_tokens_do_not_open(
+    three: ForwardIndex, tmp_path: Path, sentences: list[int]
+) -> None:
+    assert three.sentences.tolist() == [0, 2, 9, 12, 13, 14]
+    np.save(tmp_path / "forward" / SENTENCES, np.array(sentences, np.int64))
+    with pytest.raises(DamagedVersion, match="points outside of the tokens"):
+        open_forward_index(tmp_path / "forward")
 
 
 def test_each_word_has_its_term_and_each_term_its_words(three: ForwardIndex) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rankwell.data.config import LexicalConfig
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.sif import pooled_encoder
 from rankwell.ranker.bm25 import bm25_scores
 from rankwell.ranker.pool import joined_pool, pool_of_texts
 from rankwell.ranker.terms import resolve
@@ -16,7 +16,7 @@ WORDS = {"wing": [1.0, 0.2], "drag": [-0.5, 1.0], "gust": [0.3, 0.3]}
 @pytest.fixture
 def collection(pool_of):
     pool = pool_of(DOCUMENTS, words=WORDS)
-    encoder = SifEncoder.fit(pool.words, 1e-3, pool.forward)
+    encoder = pooled_encoder(pool.words, 1e-3, pool.forward)
     return pool, encoder
 
 

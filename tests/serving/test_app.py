@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -426,3 +427,35 @@ def test_a_journal_that_cannot_be_written_answers_503_and_changes_nothing(
     answer = changing("PUT", "/v1/documents/tram", json={"text": "a tram"})
     assert "No space left on device" in problem(answer, 503)["detail"]
     problem(changing("GET", "/v1/documents/tram"), 404)
+
+
+def test_neighbours_of_a_word_are_those_of_the_collection(ask: Ask, cranfield: Collection) -> None:
+    answer = ask("GET", "/v1/words/Supersonic/neighbours", params={"k": 3}).json()
+    assert answer["word"] == "Supersonic"
+    assert [(n["word"], n["similarity"]) for n in answer["neighbours"]] == [
+        (n.word, pytest.approx(n.similarity)) for n in cranfield.neighbours("supersonic", 3)
+    ]
+    assert len(ask("GET", "/v1/words/supersonic/neighbours").json()["neighbours"]) == 10
+
+
+def test_a_word_without_a_vector_is_404_with_near_spellings(ask: Ask) -> None:
+    found = problem(ask("GET", "/v1/words/supersnic/neighbours"), 404)
+    assert found["detail"] == "'supersnic' has no vector; did you mean 'supersonic'?"
+
+
+@pytest.mark.parametrize("k", ["0", "1001", "x"])
+def test_neighbours_out_of_range_are_refused(ask: Ask, k: str) -> None:
+    answer = ask("GET", "/v1/words/supersonic/neighbours", params={"k": k})
+    assert problem(answer, 400)["field"] == "k"
+
+
+def test_the_page_shows_the_words_used_alike(ask: Ask, cranfield: Collection) -> None:
+    page = ask("GET", "/", params={"q": "the supersonic wing"}).text
+    words = page[page.index("Words used alike") :]
+    assert re.findall("<dt>(.+?)</dt>", words) == ["supersonic", "wing"]  # and no stop word
+    near = cranfield.neighbours("wing", 6)
+    assert re.findall(r">(\S+)</a>", words)[6:] == [n.word for n in near]
+    assert f'href="/?q=the%20supersonic%20wing%20{near[0].word}"' in words
+    filtered = ask("GET", "/", params={"q": "wing", "filter": json.dumps(AUTHOR)}).text
+    assert "%20" + near[0].word + "&amp;filter=%7B" in filtered
+    assert "Words used alike" not in ask("GET", "/", params={"q": "of the zzzzzz"}).text
