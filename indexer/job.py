@@ -39,6 +39,7 @@ from rankwell.data.versions import (
 from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
 from rankwell.indexer.changes import Changes, Record, feed_records
 from rankwell.indexer.executors import Executor, InProcess
+from rankwell.indexer.location import Location
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
 from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
@@ -90,6 +91,8 @@ def index_collection(
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
     check_space(folder, document_files(config.documents.sources, folder))
+    if shared:
+        Location(shared)  # one that no worker could use is said before they start
     store = VersionStore(folder)
     with store.draft() as draft, room_on(folder):
         live = _live(store, full)
