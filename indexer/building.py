@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.arrays import save_array
 from rankwell.data.config import Config
 from rankwell.data.documents import DocumentStore, write_documents
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
@@ -147,7 +148,7 @@ def write_vectors(
     encoder.save(folder / ENCODER)
     write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
     vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
-    np.save(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(folder / VECTORS, vectors_ND, live_N).close()
 
 
@@ -186,7 +187,6 @@ def build_parts(
     tick("forward index")
     # tantivy's threads and the encoder's use one core each
     with ThreadPoolExecutor(1) as beside:
-        progress("building the lexical index", 0, fresh.num_rows)
         lexical = beside.submit(building.lexical, forward, fresh)
         if kept is None:
             lexical.result()  # an encoder learns from what the lexical index finds
@@ -344,7 +344,7 @@ class _Building:
             self._progress("encoding documents", fresh.num_rows, fresh.num_rows)
             before = [open_vectors(base.version.folder / VECTORS)] if base is not None else []
             vectors_ND = save_vectors(folder, np.concatenate([*before, fresh_ND]))
-            np.save(folder / WORDS_FILE, encoder.words_of(forward))
+            save_array(folder / WORDS_FILE, encoder.words_of(forward))
             FaissEngine.build(folder, vectors_ND, live_N).close()
 
         folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rankwell.data.config import DocumentsConfig
 from rankwell.data.documents import FieldTypes, content_hash
+from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
@@ -20,11 +21,28 @@ def feed_records(config: DocumentsConfig, folder: Path) -> Iterator[Record]:
     """Yields every record of the configured sources.
 
     Raises:
-        InputError: a source does not exist or cannot be read.
+        InputError: a source does not exist or cannot be read, or is written to meanwhile.
     """
     for path in document_files(config.sources, folder):
+        before = _state(path)
         for line, record in read_documents(path, config):
             yield str(path), line, record
+        now = _state(path)
+        # a file that took its place, or that is gone now, was read whole
+        if now != before and now[:1] == before[:1]:
+            raise InputError(
+                f"{path} was written to while it was read; nothing was published: run the job "
+                "again when the feed is complete"
+            )
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Returns what tells a file from another, and from itself when it is written to."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.arrays import save_array
 from rankwell.data.documents import DocumentStore, rewritten_documents
 from rankwell.data.durable import exchange
 from rankwell.data.forward import LENGTHS, open_forward_index
@@ -132,7 +133,7 @@ def _rewrite_parts(draft: Draft, version: Version, documents: DocumentStore) -> 
     vectors_ND[~live_N] = 0
     save_vectors(draft.folder / VECTORS, vectors_ND)
     encoder = StaticEncoder.load(version.folder / ENCODER)
-    np.save(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
 
 

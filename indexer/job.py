@@ -5,7 +5,6 @@ and left where they are. Everything is made in pieces that a restart takes over
 (`rankwell.indexer.work`).
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, content_hash
-from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
@@ -71,7 +70,8 @@ def index_collection(
 
     Args:
         folder: the collection, with its rankwell.toml.
-        full: train word vectors again and build everything anew, without what is kept.
+        full: train word vectors again and build everything anew, without what is kept; an
+            interrupted full job goes on all the same.
         allow_shrink: go on though more documents are gone than [documents] max_shrink allows.
         executor: where shards are worked on; in this process by default.
         shared: the folder or fsspec address that the executor's workers write shards to; empty:
@@ -96,9 +96,8 @@ def index_collection(
     store = VersionStore(folder)
     with store.draft() as draft, room_on(folder):
         live = _live(store, full)
-        if full:
-            shutil.rmtree(folder / WORK, ignore_errors=True)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK, full=full)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.executor, job.shared = executor or InProcess(), shared
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
@@ -124,7 +123,8 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
         live = store.verify()  # what is damaged must not be carried on as sound
         config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
         # a field of several types comes back as another than it was read
         hashes = DocumentStore(live.folder / DOCUMENTS).hashes()
@@ -154,6 +154,7 @@ class _Job:
         self,
         store: VersionStore,
         draft: Draft,
+        work: Work,
         config: Config,
         analyzer: Analyzer,
         live: Version | None,
@@ -165,7 +166,7 @@ class _Job:
         self._analyzer = analyzer
         self._live = live
         self._progress = progress
-        self._work = Work(store.folder / WORK)
+        self._work = work
         self._started = time.perf_counter()
         self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
         self.executor: Executor = InProcess()
@@ -229,10 +230,16 @@ class _Job:
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
         if passed and self.journal:
-            Journal(self._store.folder, folded=self.journal_number).compact()
+            self._compact_journal()
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)
+
+    def _compact_journal(self) -> None:
+        try:
+            Journal(self._store.folder, folded=self.journal_number).compact()
+        except Unavailable as error:  # it stays longer than it need be, no more
+            self._report.warnings.append(str(error))
 
     def _scan(
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from rankwell.data.arrays import save_array
 from rankwell.data.documents import spool_documents
 from rankwell.data.errors import Unavailable
 from rankwell.data.records import Document
@@ -111,9 +112,9 @@ def read_segmented(folder: Path) -> Segmented:
 
 def _write(folder: Path, shard: Shard, found: Segmented) -> None:
     spool_documents(folder / SPOOL, shard.documents, shard.hashes)
-    np.save(folder / _TOKENS, found.tokens_T)
-    np.save(folder / _OFFSETS, found.offsets)
-    np.save(folder / _SENTENCES, found.sentence_lengths)
+    save_array(folder / _TOKENS, found.tokens_T)
+    save_array(folder / _OFFSETS, found.offsets)
+    save_array(folder / _SENTENCES, found.sentence_lengths)
     table = pa.table({"surface": found.surfaces})
     with pa.ipc.new_file(str(folder / _SURFACES), table.schema) as writer:
         writer.write_table(table)

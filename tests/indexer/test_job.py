@@ -26,7 +26,7 @@ from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.invariants import check_invariants
-from rankwell.indexer.job import compact_rows, index_collection
+from rankwell.indexer.job import WORK, compact_rows, index_collection
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.report import Counts, IndexReport
 from rankwell.indexer.retraining import retrain_words
@@ -449,6 +449,7 @@ def test_ctrl_c_at_any_sign_of_progress_publishes_nothing(collection_of: Collect
     rewrite(folder, A, B, D)
     before = hashes(folder, "versions", "current")
     for last in range(len(told)):
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # or the job would go on from there
         signs = iter(range(last, -1, -1))
 
         def progress(*_: object, signs: Iterator[int] = signs) -> None:

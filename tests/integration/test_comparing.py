@@ -48,7 +48,7 @@ def refused(*arguments: object) -> str:
     assert result.stdout == ""
     *before, last = result.stderr.splitlines()
     assert last.startswith("rankwell: ")
-    progress = r"[a-z ]+: [\d,]+( of [\d,]+)?"
+    progress = r"[a-z ]+: [\d,]+( of [\d,]+)?(, [\d,]+/s)?(, \d+ s left)?"
     assert [line for line in before if not re.fullmatch(progress, line)] == []
     return str(last)
 
