@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 ENGLISH = Analyzer.configured(AnalysisConfig())
 # the and of are stop words; wing and wings, flow and flows share a term
-WORDS = ("the", "of", "wing", "wings", "flow", "flows", "lift", "naïve", "2026")
+WORDS = ("the", "of", "wing", "wings", "flow", "flows", "lift", "lift.", "naïve", "2026")
 
 fields = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 documents = st.lists(st.tuples(fields, fields), max_size=6)
@@ -48,6 +48,13 @@ def words_of(forward: ForwardIndex, row: int) -> list[list[str]]:
     return [[surfaces[t] for t in forward.tokens(row, field)] for field in range(NUM_FIELDS)]
 
 
+def sentences_of(forward: ForwardIndex, row: int) -> list[int]:
+    """Where sentences end in a row, counted from its start."""
+    start, end = forward.offsets[[row * NUM_FIELDS, (row + 1) * NUM_FIELDS]]
+    ends = forward.sentences[(forward.sentences > start) & (forward.sentences <= end)]
+    return sorted(set((ends - start).tolist()))
+
+
 def counts_of(forward: ForwardIndex) -> dict[str, int]:
     """Occurrences by surface form, of those that a live document has."""
     pairs = zip(forward.vocabulary.surfaces, forward.vocabulary.counts_V.tolist(), strict=True)
@@ -67,6 +74,9 @@ def assert_same(forward: ForwardIndex, rows: list[int], whole: ForwardIndex) -> 
     """Holds the rows that live against a build of nothing but them."""
     assert [words_of(forward, row) for row in rows] == [
         words_of(whole, row) for row in range(whole.num_rows)
+    ]
+    assert [sentences_of(forward, row) for row in rows] == [
+        sentences_of(whole, row) for row in range(whole.num_rows)
     ]
     np.testing.assert_array_equal(forward.lengths_NF[rows], whole.lengths_NF)
     assert forward.statistics.num_docs == whole.statistics.num_docs == len(rows)
