@@ -187,7 +187,6 @@ def build_parts(
     tick("forward index")
     # tantivy's threads and the encoder's use one core each
     with ThreadPoolExecutor(1) as beside:
-        progress("building the lexical index", 0, fresh.num_rows)
         lexical = beside.submit(building.lexical, forward, fresh)
         if kept is None:
             lexical.result()  # an encoder learns from what the lexical index finds

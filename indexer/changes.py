@@ -1,6 +1,6 @@
 """What is new: the records of feeds and journal, held against the live version by content hash."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Changes:
         journal: what stands in place of a feed's document by id, None where it is deleted.
         before: content hash of each live document.
         keep: whether unchanged documents are left where they are; False yields them too.
+        hash_of: gives a document's content hash.
         seen: content hash of each document so far.
         added: ids that were not there before.
         changed: ids whose content is another.
@@ -69,6 +70,7 @@ class Changes:
     before: Mapping[str, bytes]
     keep: bool
     progress: Progress = silent
+    hash_of: Callable[[Document], bytes] = content_hash
     seen: dict[str, bytes] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
@@ -108,7 +110,7 @@ class Changes:
         if doc_id in self.seen:
             self.rejected.append(Rejected(file, line, f"the id {doc_id!r} came before"))
             return
-        digest = self.seen[doc_id] = content_hash(record)
+        digest = self.seen[doc_id] = self.hash_of(record)
         self.types.add(record.fields)
         self.num_without_text += not record.text
         before = self.before.get(doc_id)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rankwell.data.errors import DamagedVersion
 from rankwell.data.journal import Journal
 from rankwell.data.release import releases
-from rankwell.data.terminal import Folder, Json, out, print_json, say
-from rankwell.data.versions import EVALUATION, Version, VersionStore
+from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
+from rankwell.data.versions import RANKER, Version, VersionStore
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.releasing import publish_despite, roll_back
 
@@ -49,13 +50,21 @@ def versions(folder: Folder, json: Json = False) -> None:
     """List the versions that are kept, with their figures and what the gate said."""
     store = VersionStore(folder)
     current = store.current_name()
-    last = {entry.version: entry for entry in releases(folder)}
+    last, judged = {}, {}
+    for entry in releases(folder):
+        last[entry.version] = entry
+        if entry.checks:  # going back to a version judges nothing
+            judged[entry.version] = entry.checks
     rows: list[dict[str, Any]] = []
     for name in store.names():
-        version = store.open(name)
+        try:
+            version = store.open(name)
+        except DamagedVersion as error:  # the others are what the operator looks for now
+            warn(str(error))
+            continue
         manifest = version.manifest
-        entry = last.get(name)
-        gained = next((c.figures for c in entry.checks if c.name == "quality"), {}) if entry else {}
+        released, checks = last.get(name), judged.get(name, ())
+        quality = next((check.figures for check in checks if check.name == "quality"), {})
         rows.append(
             {
                 "version": name,
@@ -64,11 +73,13 @@ def versions(folder: Folder, json: Json = False) -> None:
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
                 "bytes": _size_bytes(version),
-                "ranker": version.has(EVALUATION),
-                "difference": gained.get("difference"),
-                "action": entry.action if entry else None,
-                "reason": entry.reason if entry else "",
-                "refused_for": [c.found for c in entry.checks if not c.passed] if entry else [],
+                "ranker": version.has(RANKER),
+                "difference": quality.get("difference"),
+                "action": released.action if released else None,
+                "at": released.at if released else None,
+                "by": released.by if released else None,
+                "reason": released.reason if released else "",
+                "refused_for": [check.found for check in checks if not check.passed],
                 "labels": list(manifest.labels),
             }
         )
@@ -80,7 +91,7 @@ def versions(folder: Folder, json: Json = False) -> None:
         table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
     for row in rows:
         gain = row["difference"]
-        why = "; ".join(row["refused_for"]) or row["reason"]
+        why = row["reason"] or "; ".join(row["refused_for"])
         table.add_row(
             f"{row['version']}{' (live)' if row['live'] else ''}",
             row["created_at"][:16].replace("T", " "),
@@ -137,7 +148,11 @@ def rollback(
 def prune(
     folder: Folder,
     keep: Annotated[
-        int, typer.Option(help="Versions to keep, the newest ones; the live one always.", min=1)
+        int,
+        typer.Option(
+            help="Versions to keep, the newest ones; the live one and the one before it always.",
+            min=1,
+        ),
     ] = KEPT,
     json: Json = False,
 ) -> None:
