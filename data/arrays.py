@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# what numpy raises on a header that has changed
+_NO_ARRAY = (ValueError, SyntaxError, tokenize.TokenError, EOFError, TypeError, OverflowError)
+
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Writes a .npy file; see `save_blocks`."""
@@ -57,5 +60,5 @@ def open_array(path: Path) -> NDArray[Any]:
     try:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped
-    except (SyntaxError, tokenize.TokenError, EOFError, TypeError, OverflowError) as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from None
+    except _NO_ARRAY:
+        raise ValueError(f"{path.name} is no whole .npy file") from None

@@ -6,7 +6,6 @@ The drivers beside this file do the same at length; see their help.
 import gzip
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,12 +16,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import rankwell
 from rankwell.data import release, versions
-from rankwell.data.arrays import save_array
 from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError
@@ -55,17 +52,6 @@ def test_a_fault_harms_nothing_that_is_live_and_the_job_goes_on(options: tuple[s
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 failed" in done.stdout.splitlines()[-1]
-
-
-def test_an_array_that_finds_no_room_is_an_error_to_its_last_byte(tmp_path: Path) -> None:
-    array = np.arange(2000, dtype=np.int32)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (array.nbytes + 100, before[1]))
-    try:  # the header takes 128 bytes
-        with pytest.raises(OSError, match="File too large"):
-            save_array(tmp_path / "a.npy", array)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
