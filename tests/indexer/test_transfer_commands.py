@@ -25,7 +25,7 @@ def test_push_and_pull_say_what_went_over_and_what_is_live(
     copied = {record.sha256: record.size_bytes for record in records}
     counts = (
         f"{len(records)} files = {len(copied)} copied ({sum(copied.values()) / 1e6:.1f} MB) + "
-        f"{len(records) - len(copied)} there already"
+        f"{len(records) - len(copied)} there already or of the same content"
     )
     out, err = rankwell("push", two_versions, far)
     assert out.splitlines() == [
