@@ -25,8 +25,8 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.records import Document
 from rankwell.data.versions import VersionStore
-from rankwell.indexer import changes, report
 from rankwell.indexer import job as batch
+from rankwell.indexer import report
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.releasing import roll_back
@@ -163,7 +163,7 @@ def test_a_source_that_changes_while_it_is_read(
     config.write_text(config.read_text().replace('"corpus.jsonl"', '"corpus.jsonl", "z.jsonl"'))
     last = folder / "z.jsonl"
     last.write_text('{"_id": "z1", "text": "new"}\n{"_id": "z2", "text": "newer"}\n')
-    hash_of, seen = changes.content_hash, []
+    hash_of, seen = batch.content_hash, []
 
     def hashed(document: Document) -> bytes:
         seen.append(document.doc_id)
@@ -178,7 +178,7 @@ def test_a_source_that_changes_while_it_is_read(
             last.with_suffix(".new").rename(last)
         return hash_of(document)
 
-    monkeypatch.setattr(changes, "content_hash", hashed)
+    monkeypatch.setattr(batch, "content_hash", hashed)
     if what == "replaced":  # what was opened is read to its end
         assert index_collection(folder).counts.added == 2
         return

@@ -461,7 +461,7 @@ def test_a_failed_first_index_publishes_nothing(collection_of: Callable[..., Pat
 
 
 def test_ctrl_c_during_index_leaves_the_live_version_as_it_was(built: Path) -> None:
-    configured(built, "epochs = 2", "epochs = 100000000")
+    configured(built, "epochs = 2", "epochs = 3000000")
     before = published(built)
     with subprocess.Popen(
         [RANKWELL, "index", built], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -474,7 +474,7 @@ def test_ctrl_c_during_index_leaves_the_live_version_as_it_was(built: Path) -> N
     assert (job.returncode, stdout) == (130, "")
     assert "interrupted" in sentence(stderr)
     assert published(built) == before
-    configured(built, "epochs = 100000000", "epochs = 3")
+    configured(built, "epochs = 3000000", "epochs = 3")
     assert "version 000002 is live" in run_here("index", built).stdout
 
 
