@@ -328,11 +328,12 @@ def _as(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_list(kind):
-        return value if isinstance(value, list) else [_text(value)]
+        return value if isinstance(value, list) else [field_text(value)]
     if pa.types.is_floating(kind):
         return float(value)
-    return _text(value) if pa.types.is_string(kind) else value
+    return field_text(value) if pa.types.is_string(kind) else value
 
 
-def _text(value: Any) -> str:
+def field_text(value: Any) -> str:
+    """Returns a field's value as text: a string as it is, all else as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

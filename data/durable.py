@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -31,6 +32,14 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
     if is_new:
         fsync_folder(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file that never changes a second name, or a copy where there are no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def replace_text(path: Path, text: str) -> None:

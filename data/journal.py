@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from rankwell.data.durable import fsync_folder
 from rankwell.data.entries import (
     Entry,
     Op,
@@ -189,7 +190,7 @@ class Journal:
             fresh.replace(self.path)
         finally:
             fresh.unlink(missing_ok=True)
-        _fsync_folder(self.path.parent)
+        fsync_folder(self.path.parent)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[IO[bytes]]:
@@ -201,8 +202,8 @@ class Journal:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 with os.fdopen(handle, "rb") as file:
                     if not self._folders_synced:  # a file is durable only if its name is, too
-                        _fsync_folder(self.path.parent)
-                        _fsync_folder(self.path.parent.parent)
+                        fsync_folder(self.path.parent)
+                        fsync_folder(self.path.parent.parent)
                         self._folders_synced = True
                     yield file
         except OSError as error:
@@ -230,11 +231,3 @@ def _write(handle: int, at: int, content: bytes) -> None:
         written = os.pwrite(handle, left, at)
         left, at = left[written:], at + written
     os.fsync(handle)
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

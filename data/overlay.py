@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rankwell.data.documents import DocumentStore, FieldTypes, content_hash
+from rankwell.data.documents import DocumentStore, FieldTypes, content_hash, field_text
 from rankwell.data.errors import NotFound
 from rankwell.data.records import Document, FieldValue
 
@@ -130,9 +129,9 @@ def _fitting(value: FieldValue | None, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_list(kind):
-        return value if isinstance(value, list) else [_text(value)]
+        return value if isinstance(value, list) else [field_text(value)]
     if pa.types.is_string(kind):
-        return _text(value)
+        return field_text(value)
     if pa.types.is_boolean(kind) or isinstance(value, bool):
         return value if pa.types.is_boolean(kind) and isinstance(value, bool) else None
     if not isinstance(value, int | float):
@@ -144,7 +143,3 @@ def _fitting(value: FieldValue | None, kind: pa.DataType) -> Any:
 
 def _is_int64(value: Any) -> bool:
     return bool(value == value // 1 and -(2**63) <= value < 2**63)
-
-
-def _text(value: FieldValue) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()

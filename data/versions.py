@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.durable import fsync_folder, replace_text
+from rankwell.data.durable import fsync_folder, link_or_copy, replace_text
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
 
 FORMAT_VERSION = 2
@@ -341,10 +341,7 @@ class Draft:
     def _linked(self, source: Path, path: str) -> Path:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, target)
+        link_or_copy(source, target)
         return target
 
     def seal(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tantivy import Occur, Query
 
 from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.durable import link_or_copy
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import FIELDS, ForwardIndex
 from rankwell.data.records import PADDING_ROW, Candidates
@@ -107,7 +108,7 @@ class TantivyEngine:
             if file.name in _LISTS:
                 shutil.copyfile(file, folder / file.name)
             else:
-                _link(file, folder / file.name)
+                link_or_copy(file, folder / file.name)
         index = tantivy.Index.open(str(folder))
         live_N = np.ones(forward.num_rows, bool)
         first_row = forward.num_rows - num_fresh
@@ -208,13 +209,6 @@ def _check_sum(path: Path) -> None:
         number = 0
     if number != _FOOTER or zlib.crc32(stored[: -8 - length]) != written:
         raise ValueError(f"{path.name} has changed since it was written")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
 
 
 def _texts_of_terms(forward: ForwardIndex, row: int) -> Iterator[str]:
