@@ -5,6 +5,8 @@ The same declarations check a file, fill the defaults and write the commented fi
 """
 
 import dataclasses
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +17,18 @@ from rankwell.data.errors import ConfigError, nearest
 
 CONFIG_FILE = "rankwell.toml"
 
+TANTIVY = "tantivy"
+ELASTICSEARCH = "elasticsearch"
+
 
 def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
     """Declares one key: its default, its sentence, and the range of its value, ends allowed."""
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key} is '{value}'; {nearest(value, choices)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +117,9 @@ class WordsConfig(Section):
 class LexicalConfig(Section):
     """Lexical search: BM25 over terms."""
 
-    engine: str = setting("tantivy", "tantivy, the embedded engine")
+    engine: str = setting(
+        "tantivy", "tantivy, the embedded engine, or elasticsearch, see [elasticsearch]"
+    )
     k1: float = setting(0.9, "BM25: how soon repetitions of a term stop counting", low=0.0)
     b: float = setting(0.4, "BM25: how much long documents are held back", low=0.0, high=1.0)
     title_weight: float = setting(1.0, "a word of the title counts as this many", low=0.0)
@@ -116,8 +128,86 @@ class LexicalConfig(Section):
     def __post_init__(self) -> None:
         """Checks the engine's name."""
         Section.__post_init__(self)
-        if self.engine != "tantivy":
-            raise ConfigError(f"engine is '{self.engine}'; {nearest(self.engine, ['tantivy'])}")
+        _check_choice("engine", self.engine, (TANTIVY, ELASTICSEARCH))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticsearchConfig(Section):
+    """A cluster of Elasticsearch 8: with an index of rankwell's own, or with one of yours."""
+
+    urls: tuple[str, ...] = setting(
+        ("http://127.0.0.1:9200",), "hosts of one cluster; one that is down is left out for a while"
+    )
+    api_key_env: str = setting("", "the environment variable that holds an API key")
+    user: str = setting("", "a user, where there is no API key")
+    password_env: str = setting("", "the environment variable that holds the user's password")
+    ca_file: str = setting("", "the certificate authority of https hosts, relative to this file")
+    fingerprint: str = setting("", "the SHA-256 of the certificate, in place of ca_file")
+    prefix: str = setting("rankwell", "the names of rankwell's own indexes start so")
+    shards: int = setting(1, "of rankwell's own indexes", low=1, high=1024)
+    replicas: int = setting(1, "copies of each shard of rankwell's own indexes", low=0, high=100)
+    vectors: str = setting(
+        "none", "document vectors in the index too, for kNN search: none, float, int8 or bbq"
+    )
+    index: str = setting("", "an index or alias of yours; it is read, and never written to")
+    fields: tuple[str, ...] = setting((), "its fields to search, such as title^2, with boosts")
+    analyzer: str = setting("", "the analyzer of queries to it; empty: each field's own")
+    sample: int = setting(
+        10_000, "its documents that term statistics and word vectors come from", low=100
+    )
+    timeout_ms: int = setting(2000, "the longest wait of a search, retries included", low=1)
+    retries: int = setting(2, "further tries of a search that failed for a moment", low=0, high=10)
+    without_lexical: str = setting(
+        "fail", "where the cluster is down: fail, or dense: answer from the vectors alone"
+    )
+    bulk_bytes: int = setting(
+        4_000_000, "a bulk request is sent when it has grown so large", low=1000, high=100_000_000
+    )
+    bulk_documents: int = setting(2000, "or has so many documents", low=1, high=100_000)
+    bulk_in_flight: int = setting(2, "bulk requests at the same time", low=1, high=64)
+    max_document_bytes: int = setting(
+        100_000_000, "larger documents are rejected; the server's http.max_content_length", low=1000
+    )
+    wait_s: int = setting(120, "how long a load waits for a cluster that is away", low=0)
+
+    def __post_init__(self) -> None:
+        """Checks the addresses and the names."""
+        Section.__post_init__(self)
+        if not self.urls:
+            raise ConfigError("urls is empty; name a host, such as http://127.0.0.1:9200")
+        for url in self.urls:
+            if not re.fullmatch(r"https?://[^/\s@]+(/[^\s@]*)?", url):
+                raise ConfigError(
+                    f"urls has '{url}'; expected http://HOST:PORT or https://HOST:PORT, with no "
+                    "name or password in it"
+                )
+        if self.ca_file and self.fingerprint:
+            raise ConfigError("ca_file and fingerprint are both given; choose one")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.prefix):
+            raise ConfigError(
+                f"prefix is '{self.prefix}'; Elasticsearch takes small letters, digits, -, _ and ."
+            )
+        if bool(self.index) != bool(self.fields):
+            raise ConfigError("index and fields go together: name the fields of the index, or none")
+        for field in self.fields:
+            field_and_boost(field)
+        _check_choice("vectors", self.vectors, ("none", "float", "int8", "bbq"))
+        _check_choice("without_lexical", self.without_lexical, ("fail", "dense"))
+
+
+def field_and_boost(field: str) -> tuple[str, float]:
+    """Returns the name and the boost of a field written as `title^2`.
+
+    >>> field_and_boost("title^2"), field_and_boost("body")
+    (('title', 2.0), ('body', 1.0))
+
+    Raises:
+        ConfigError: it is not written so.
+    """
+    match = re.fullmatch(r"([^\s^*,]+)(?:\^([0-9]+(?:\.[0-9]+)?))?", field)
+    if not match:
+        raise ConfigError(f"fields has '{field}'; expected a name, or a name and a boost: title^2")
+    return match[1], float(match[2] or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +227,15 @@ class FusionConfig(Section):
     lexical_weight: float = setting(
         0.8, "the share of BM25 in the fused score, until a ranker is trained", low=0.0, high=1.0
     )
+    method: str = setting(
+        "convex", "convex: a weighted mean of the scores; rrf: by reciprocal ranks, 1 / (60 + rank)"
+    )
     depth: int = setting(200, "fused candidates that are ranked and served", low=1, high=1000)
+
+    def __post_init__(self) -> None:
+        """Checks the method's name."""
+        Section.__post_init__(self)
+        _check_choice("method", self.method, ("convex", "rrf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +262,46 @@ class Config:
     analysis: AnalysisConfig = AnalysisConfig()
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
+    elasticsearch: ElasticsearchConfig = ElasticsearchConfig()
     dense: DenseConfig = DenseConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
 
+    def __post_init__(self) -> None:
+        """Checks what two sections say together."""
+        if self.lexical.engine == TANTIVY and self.elasticsearch.vectors != "none":
+            raise ConfigError(
+                '[elasticsearch] vectors needs [lexical] engine = "elasticsearch"; they lie in '
+                "the same index"
+            )
+        if self.attached and self.elasticsearch.without_lexical == "dense":
+            raise ConfigError(
+                '[elasticsearch] without_lexical = "dense" needs documents of rankwell\'s own; '
+                "those of an attached index are in the cluster alone"
+            )
+
+    @property
+    def attached(self) -> bool:
+        """Whether searches ask an index of the user's own, whose documents stay where they are."""
+        return bool(self.elasticsearch.index) and not self.documents.sources
+
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Returns the configuration as nested dictionaries, as a manifest keeps it."""
         return dataclasses.asdict(self)
+
+
+def secret(variable: str) -> str:
+    """Returns what the environment variable that a setting names holds.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ConfigError(
+            f"the environment variable {variable}, which the configuration names, is not set"
+        )
+    return value
 
 
 def load_config(folder: Path) -> Config:

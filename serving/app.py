@@ -1,5 +1,6 @@
 """The HTTP API and the page, over one open collection."""
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rankwell.data.errors import InputError, RankwellError
+from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.filters import parsed_filter
 from rankwell.ranker.collection import Collection
 
@@ -174,7 +175,10 @@ def _add_errors(app: FastAPI) -> None:
         field = error.field if isinstance(error, InputError) else None
         if field == "query" and request.method == "GET":
             field = "q"
-        return _problem(error.http_status, type(error).__name__, str(error), field)
+        response = _problem(error.http_status, type(error).__name__, str(error), field)
+        if isinstance(error, Unavailable):
+            response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        return response
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
