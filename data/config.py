@@ -193,6 +193,16 @@ class ElasticsearchConfig(Section):
             field_and_boost(field)
         _check_choice("vectors", self.vectors, ("none", "float", "int8", "bbq"))
         _check_choice("without_lexical", self.without_lexical, ("fail", "dense"))
+        if self.without_lexical == "dense" and self.vectors != "none":
+            raise ConfigError(
+                "without_lexical is 'dense', but vectors puts the dense candidates into the "
+                "cluster too; leave one of them out"
+            )
+
+    @property
+    def layout(self) -> tuple[str, int, str]:
+        """What an index of rankwell's own must be built again for."""
+        return self.prefix, self.shards, self.vectors
 
 
 def field_and_boost(field: str) -> tuple[str, float]:

@@ -97,7 +97,7 @@ def read_documents(
             yield line, Rejected(str(path), line, record)
             continue
         try:
-            yield line, _document(record, config)
+            yield line, document_of(record, config)
         except ValueError as error:
             yield line, Rejected(str(path), line, str(error))
 
@@ -360,8 +360,8 @@ def _parquet_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]
         raise InputError(f"{path} is not a readable Parquet file: {error}") from None
 
 
-def _document(record: Mapping[str, Any], config: DocumentsConfig) -> Document:
-    """Returns the document of one record.
+def document_of(record: Mapping[str, Any], config: DocumentsConfig) -> Document:
+    """Returns the document of one record, which has its keys as a file of JSON lines has them.
 
     Raises:
         ValueError: with the reason, where the record is none.

@@ -3,7 +3,6 @@
 import json
 import resource
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,8 +17,7 @@ from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedR
 from rankwell.data.forward import ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import document_files, read_documents
-from rankwell.data.records import Document, Rejected
+from rankwell.data.records import Rejected
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
@@ -38,7 +36,13 @@ from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.skipgram import train_words
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
-from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.engines import (
+    build_lexical,
+    fault_of_document,
+    follow_live,
+    mend_lexical,
+)
+from rankwell.indexer.sources import read_sources
 
 NOT_JUDGED = "not judged"
 WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
@@ -210,6 +214,8 @@ class _Job:
         if not counts.live:
             raise InputError("the sources hold no document; nothing was published")
         if self._live and not full and self._nothing_changed(counts):
+            if mend_lexical(self._live, self._config, self._folder, self._progress):
+                self._warnings.append("the cluster had lost the index, which was built again")
             return self._report(self._live.name, False, counts)
         self._analyzer.save(self._draft.folder / ANALYSIS)
         forward = documents.forward.finish(self._analyzer)
@@ -220,7 +226,18 @@ class _Job:
         dense = write_vectors(self._draft, encoder, forward)
         self._tick("document vectors")
         self._progress("building the lexical index", 0, counts.live)
-        lexical = TantivyEngine.build(self._draft.folder / LEXICAL, forward)
+        lexical = build_lexical(
+            self._draft.folder,
+            self._config,
+            forward,
+            store,
+            analysis=self._analyzer.fingerprint,
+            encoder=encoder.fingerprint,
+            folder=self._folder,
+            rejected=self._rejected_path,
+            live=self._live,
+            progress=self._progress,
+        )
         self._progress("building the lexical index", counts.live, counts.live)
         self._tick("lexical index")
         parts = {
@@ -234,6 +251,8 @@ class _Job:
         dense.close()
         lexical.close()
         version = self._publish(encoder, kept, counts)
+        if warning := follow_live(self._folder):
+            self._warnings.append(warning)
         self._tick("publishing")
         return self._report(version.name, True, counts)
 
@@ -242,12 +261,14 @@ class _Job:
         rejected: list[Rejected] = []
         seen: dict[str, bytes] = {}
         read = empty = without_text = 0
-        for path, line, record in self._records():
+        for path, line, record in read_sources(self._config, self._folder):
             read += 1
             if read % _REPORT_EVERY == 0:
                 self._progress("reading documents", read)
             if isinstance(record, Rejected):
                 rejected.append(record)
+            elif fault := fault_of_document(self._config, record):
+                rejected.append(Rejected(str(path), line, fault))
             elif record.doc_id in seen:
                 rejected.append(Rejected(str(path), line, f"the id {record.doc_id!r} came before"))
             else:
@@ -268,12 +289,6 @@ class _Job:
             live=len(seen),
             empty=empty,
         )
-
-    def _records(self) -> Iterator[tuple[Path, int, Document | Rejected]]:
-        """Yields every record with its file and line."""
-        for path in document_files(self._config.documents.sources, self._folder):
-            for line, record in read_documents(path, self._config.documents):
-                yield path, line, record
 
     def _hashes_before(self, full: bool) -> dict[str, bytes]:
         """Returns the live documents' hashes; a full job goes on without those it cannot read."""
@@ -335,6 +350,7 @@ class _Job:
         return (
             not (counts.added or counts.changed or counts.deleted)
             and self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
+            and live.elasticsearch.layout == now.elasticsearch.layout
             and (live.words, live.lexical, live.dense, live.fusion, live.collection)
             == (now.words, now.lexical, now.dense, now.fusion, now.collection)
         )

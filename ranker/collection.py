@@ -26,7 +26,6 @@ from rankwell.data.versions import (
     DOCUMENTS,
     ENCODER,
     FORWARD,
-    LEXICAL,
     RANKER,
     VECTORS,
     Version,
@@ -36,9 +35,9 @@ from rankwell.embeddings.sif import SifEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
-from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
-from rankwell.indexer.lexical import TantivyEngine
-from rankwell.ranker.features import FEATURES
+from rankwell.indexer.dense import open_vectors, open_words
+from rankwell.indexer.engines import explain, open_engines
+from rankwell.ranker.features import FEATURES, Scored
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -50,7 +49,6 @@ from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
-    Fuse,
     Lexical,
     Rank,
     Ranking,
@@ -61,7 +59,7 @@ from rankwell.ranker.pipeline import (
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.snippets import snippet
-from rankwell.ranker.terms import resolve
+from rankwell.ranker.terms import QueryTerms, resolve
 
 MAX_QUERY_WORDS = 512
 
@@ -113,8 +111,7 @@ class Collection:
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
-        self._lexical = TantivyEngine(version.folder / LEXICAL)
-        self._dense = FaissEngine(vectors)
+        self._lexical, self._dense = open_engines(version, self.config, folder)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
             if with_ranker and version.has(RANKER)
@@ -186,6 +183,8 @@ class Collection:
                 f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
             )
         request, degraded = self._request(query, filter)
+        allowed = self.config.elasticsearch.without_lexical == "dense"
+        request = replace(request, without_lexical=allowed)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
@@ -203,7 +202,7 @@ class Collection:
             query,
             (finished - started) * 1000,
             stages,
-            degraded,
+            degraded + ranking.degraded,
             hits,
             explanations,
         )
@@ -231,20 +230,15 @@ class Collection:
         Raises:
             InputError: the query is blank, or there are more or fewer titles than texts.
         """
-        titles = [""] * len(texts) if titles is None else titles
-        if len(titles) != len(texts):
-            raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
+        titles = self._titles(texts, titles)
         request, _ = self._request(query, None)
         pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
-        scores_K = scored.fused_K
-        if self.ranker is not None:
-            extractor = self.features.extractor(self.first_stage(Ranking.start(request)))
-            features_KF = extractor.features(scored, pool, terms)
-            scores_K = self.ranker.scores(features_KF, scored.fused_K)
-        order = np.argsort(-scores_K, kind="stable")
-        return [RankedText(int(place), float(scores_K[place])) for place in order]
+        ranking = Ranking.start(request)
+        return self._ranked(
+            self.first_stage(ranking) if self.ranker else ranking, scored, pool, terms
+        )
 
     def evaluate(
         self,
@@ -272,7 +266,7 @@ class Collection:
         parsed = parse_measures(measures)
         check_stages(stages or (), self.stage_names, self.version.name)
         judged = load_judged(load_config(self.folder), self.folder, split, judgments)
-        if (self.documents.rows_of([j.doc_id for j in judged.judgments]) < 0).all():
+        if not self.known([j.doc_id for j in judged.judgments]).any():
             raise InputError(
                 f"none of the {len(judged.judgments)} judged documents is in the collection; check "
                 "that judgments and documents use the same ids"
@@ -280,7 +274,7 @@ class Collection:
         return evaluate_stages(
             self.stage_runs(judged.texts, progress),
             judged,
-            self.documents.rows_of,
+            self.known,
             version=self.version.name,
             stages=stages or self.stage_names,
             measures=parsed,
@@ -288,7 +282,18 @@ class Collection:
 
     def stage_runs(self, queries: Mapping[str, str], progress: Progress = silent) -> StageRuns:
         """Searches for queries, by id, and returns the order that each stage left."""
-        return search_stages(self.rank, self.documents.doc_ids, queries, progress)
+        return search_stages(self.rank, self.doc_ids, queries, progress)
+
+    def doc_ids(self, ranking: Ranking, rows_K: NDArray[np.int64]) -> list[str]:
+        """Returns the ids of rows of a ranking."""
+        if ranking.found:
+            return [ranking.found.documents[row].doc_id for row in rows_K]
+        return self.documents.doc_ids(rows_K)
+
+    def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns which of some ids the collection has."""
+        known: NDArray[np.bool_] = self.documents.rows_of(doc_ids) >= 0
+        return known
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.
@@ -306,10 +311,29 @@ class Collection:
         """Returns the vectors of texts: float32 [N, D]."""
         return self.encoder.encode_documents(texts)
 
-    def _first_stage(self) -> Fuse:
+    @staticmethod
+    def _titles(texts: Sequence[str], titles: Sequence[str] | None) -> Sequence[str]:
+        titles = [""] * len(texts) if titles is None else titles
+        if len(titles) != len(texts):
+            raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
+        return titles
+
+    def _ranked(
+        self, ranking: Ranking, given: Scored, pool: Pool, terms: QueryTerms
+    ) -> list[RankedText]:
+        """Returns given texts by the ranker, which looks at the reference list of a ranking."""
+        scores_K = given.fused_K
+        if self.ranker is not None:
+            features_KF = self.features.extractor(ranking).features(given, pool, terms)
+            scores_K = self.ranker.scores(features_KF, given.fused_K)
+        order = np.argsort(-scores_K, kind="stable")
+        return [RankedText(int(place), float(scores_K[place])) for place in order]
+
+    def _first_stage(self) -> Stage:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
         dense = Dense(self._dense, self.pool, self.scorer)
-        return fuse(lexical % self.config.lexical.depth, dense % self.config.dense.depth)
+        depths = self.config.lexical.depth, self.config.dense.depth
+        return fuse(lexical % depths[0], dense % depths[1], self.config.fusion.method)
 
     def _composed(self) -> Stage:
         search = self.first_stage % self.config.fusion.depth
@@ -355,7 +379,8 @@ class Collection:
         return Request(analysed, terms, vector_D, mask_N), degraded
 
     def _hit(self, place: int, ranking: Ranking) -> Hit:
-        document = self.documents[int(ranking.scored.rows_K[place])]
+        row = int(ranking.scored.rows_K[place])
+        document = ranking.found.documents[row] if ranking.found else self.documents[row]
         return Hit(
             place + 1,
             document.doc_id,
@@ -379,8 +404,12 @@ class Collection:
                 if ranking.features_KF is None
                 else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
             )
-            explanations.append(Explanation(hit.doc_id, scores, features))
+            engine = self._explanation_of_engine(ranking, hit.doc_id)
+            explanations.append(Explanation(hit.doc_id, scores, features, engine))
         return tuple(explanations)
+
+    def _explanation_of_engine(self, ranking: Ranking, doc_id: str) -> Any:
+        return explain(self._lexical, ranking.request.query, doc_id)
 
 
 def open_collection(path: str | Path, version: str | None = None) -> Collection:
@@ -389,8 +418,20 @@ def open_collection(path: str | Path, version: str | None = None) -> Collection:
     Raises:
         NotFound: nothing is published yet, or there is no such version.
         DamagedVersion: a part of the version is missing or malformed.
+        Unavailable: an engine that the version needs does not answer.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; make a collection with: rankwell new {folder}")
-    return Collection(folder, VersionStore(folder).open(version))
+    return open_version(folder, VersionStore(folder).open(version))
+
+
+def open_version(
+    folder: Path, version: Version, config: Config | None = None, *, with_ranker: bool = True
+) -> Collection:
+    """Opens a version, whose documents may lie elsewhere; see `Collection`."""
+    if not (config or config_from_mapping(version.manifest.config)).attached:
+        return Collection(folder, version, config, with_ranker=with_ranker)
+    from rankwell.ranker.attached import AttachedCollection  # it needs an optional package
+
+    return AttachedCollection(folder, version, config, with_ranker=with_ranker)

@@ -26,8 +26,8 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.evaluation.measures import ideal_dcg
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
-from rankwell.ranker.collection import Collection
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.ranker.collection import Collection, open_version
 from rankwell.ranker.features import FEATURES_FINGERPRINT
 from rankwell.ranker.learning import (
     CUT,
@@ -72,7 +72,7 @@ class TrainReport:
 class _JudgedQuery:
     query_id: str
     text: str
-    labels: dict[int, int]
+    labels: dict[str, int]
     ideal: float
 
 
@@ -86,11 +86,13 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
     """
     config = load_config(folder)
     store = VersionStore(folder)
+    if config.attached and store.current_name() is None:
+        index_collection(folder, progress=progress)  # of a sample; all else stays where it is
     with store.draft() as draft:
         live = store.open()
         for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
             draft.share(live, part)
-        with Collection(folder, live, with_ranker=False) as collection:
+        with open_version(folder, live, with_ranker=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
             learned, ranker = _learn(collection, train + dev, dev, config, progress)
         ranker.save(draft.folder / RANKER)
@@ -128,8 +130,7 @@ def _judged_queries(
         )
     dev = load_judgments(config.judgments, "dev", folder)
     unknown = sum(
-        int((collection.documents.rows_of([j.doc_id for j in part]) < 0).sum())
-        for part in (train, dev)
+        int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev) if part
     )
     warnings = (
         (f"{unknown} judgments name documents that are not in the collection; they are left out",)
@@ -142,13 +143,13 @@ def _judged_queries(
 def _labelled(
     judgments: Sequence[Qrel], texts: dict[str, str], collection: Collection
 ) -> list[_JudgedQuery]:
-    rows = collection.documents.rows_of([j.doc_id for j in judgments])
-    by_query: dict[str, dict[int, int]] = {}
+    known = collection.known([j.doc_id for j in judgments]) if judgments else ()
+    by_query: dict[str, dict[str, int]] = {}
     relevances: dict[str, list[int]] = {}
-    for judgment, row in zip(judgments, rows, strict=True):
+    for judgment, is_known in zip(judgments, known, strict=True):
         relevances.setdefault(judgment.query_id, []).append(judgment.relevance)
-        if row >= 0:
-            by_query.setdefault(judgment.query_id, {})[int(row)] = judgment.relevance
+        if is_known:
+            by_query.setdefault(judgment.query_id, {})[judgment.doc_id] = judgment.relevance
     return [
         _JudgedQuery(query_id, texts[query_id], labels, ideal_dcg(relevances[query_id], CUT))
         for query_id, labels in by_query.items()
@@ -172,7 +173,7 @@ def _learn(
             FirstStageExample(
                 ranking.scored.lexical_K,
                 ranking.scored.dense_K,
-                _labels(query, ranking.scored.rows_K),
+                _labels(query, collection.doc_ids(ranking, ranking.scored.rows_K)),
                 query.ideal,
             )
             for query, ranking in zip(queries, rankings, strict=True)
@@ -186,8 +187,9 @@ def _learn(
     for place, (query, ranking) in enumerate(zip(queries, rankings, strict=True)):
         progress("computing features", place + 1, len(queries))
         request = ranking.request
-        scored = scorer.scored(ranking.scored.rows_K, collection.pool, request.terms, request)
-        fused = fused_order(ranking, scored).first(served.fusion.depth)
+        pool = stage.pool_of(ranking)
+        scored = scorer.scored(ranking.scored.rows_K, pool, request.terms, request)
+        fused = fused_order(ranking, scored, served.fusion.method).first(served.fusion.depth)
         features_KF = stage.run(fused).features_KF
         assert features_KF is not None
         examples.append(
@@ -195,7 +197,7 @@ def _learn(
                 query.query_id,
                 features_KF,
                 fused.scored.fused_K,
-                _labels(query, fused.scored.rows_K),
+                _labels(query, collection.doc_ids(fused, fused.scored.rows_K)),
                 query.ideal,
             )
         )
@@ -216,8 +218,8 @@ def _learn(
     return learned, ranker
 
 
-def _labels(query: _JudgedQuery, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
-    return np.array([query.labels.get(int(row), 0) for row in rows_K], np.float32)
+def _labels(query: _JudgedQuery, doc_ids: Sequence[str]) -> NDArray[np.float32]:
+    return np.array([query.labels.get(doc_id, 0) for doc_id in doc_ids], np.float32)
 
 
 def _figures(learned: Learned) -> dict[str, object]:

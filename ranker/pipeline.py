@@ -10,6 +10,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
+from rankwell.data.errors import Unavailable
 from rankwell.data.protocols import CandidateEngine
-from rankwell.data.records import StageTime
+from rankwell.data.records import Document, StageTime
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FeatureExtractor, Scored
 from rankwell.ranker.model import DeepRanker
@@ -27,6 +29,7 @@ from rankwell.ranker.pool import Pool, inner_products
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
+RRF_CONSTANT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ class Request:
         terms: its terms in the collection.
         vector_D: float32; its vector.
         mask_N: bool; the rows that a filter lets through, None without one.
+        condition: a filter as it was asked, for an index that evaluates it itself.
+        without_lexical: whether the search may go on where the lexical engine does not answer.
     """
 
     query: AnalysedQuery
     terms: QueryTerms
     vector_D: NDArray[np.float32]
     mask_N: NDArray[np.bool_] | None = None
+    condition: Mapping[str, Any] | None = None
+    without_lexical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,14 @@ class Left:
     time: StageTime
     rows_K: NDArray[np.int64]
     scores_K: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Documents that one query found elsewhere, by row, and where their tokens lie in memory."""
+
+    documents: tuple[Document, ...]
+    pool: Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,8 @@ class Ranking:
         reference: the query's unfiltered fused best 100, from the fused stage on.
         features_KF: float32; None before the features stage.
         trail: what each stage left, in order.
+        degraded: what the search had to do without, as sentences.
+        found: the documents whose rows these are, where they are not the collection's.
     """
 
     request: Request
@@ -74,6 +91,8 @@ class Ranking:
     reference: Scored | None = None
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
+    degraded: tuple[str, ...] = ()
+    found: "Found | None" = None
 
     @classmethod
     def start(cls, request: Request) -> "Ranking":
@@ -217,6 +236,17 @@ class Lexical(_Selecting):
 
     name: str = "lexical"
 
+    def run(self, ranking: Ranking) -> Ranking:
+        """Asks the engine; one that does not answer leaves no candidates, where that is allowed."""
+        try:
+            return _Selecting.run(self, ranking)
+        except Unavailable as error:
+            if not ranking.request.without_lexical:
+                raise
+            note = f"without lexical candidates: {error}"
+            nothing = Ranking.start(ranking.request)
+            return replace(nothing, degraded=tuple(dict.fromkeys((*ranking.degraded, note))))
+
     def asked(self, request: Request) -> list[AnalysedQuery]:
         """Returns the analysed query."""
         return [request.query]
@@ -247,33 +277,51 @@ class Fuse(NamedStage):
 
     lexical: Stage
     dense: Stage
+    method: str = "convex"
     name: str = "fused"
 
     def __call__(self, ranking: Ranking) -> Ranking:
         """Runs both stages, then fuses; their times stay their own."""
         lexical = self.lexical(ranking)
-        dense = self.dense(replace(ranking, trail=lexical.trail))
+        dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
         together = replace(dense, scored=_union(lexical.scored, dense.scored))
         return NamedStage.__call__(self, together)
 
     def run(self, ranking: Ranking) -> Ranking:
         """Orders the union; behind a filter the reference list takes a search of its own."""
-        fused = fused_order(ranking, ranking.scored)
+        fused = fused_order(ranking, ranking.scored, self.method)
         if ranking.request.mask_N is None:
             return fused
         unfiltered = self(Ranking.start(replace(ranking.request, mask_N=None)))
         return replace(fused, reference=unfiltered.reference)
 
 
-def fuse(lexical: Stage, dense: Stage) -> Fuse:
+def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:
     """Returns the fusion of a lexical and a dense stage."""
-    return Fuse(lexical, dense)
+    return Fuse(lexical, dense, method)
 
 
-def fused_order(ranking: Ranking, scored: Scored) -> Ranking:
-    """Returns candidates in their fused order, the best 100 as the reference list."""
-    fused = ranking.ordered(scored, scored.fused_K)
+def fused_order(ranking: Ranking, scored: Scored, method: str = "convex") -> Ranking:
+    """Returns candidates in their fused order, the best 100 as the reference list.
+
+    The ranker corrects the convex score, whichever method orders its candidates.
+    """
+    scores_K = scored.fused_K if method == "convex" else reciprocal_ranks(scored)
+    fused = ranking.ordered(scored, scores_K)
     return replace(fused, reference=fused.scored.take(slice(0, REFERENCE_DOCS)))
+
+
+def reciprocal_ranks(scored: Scored) -> NDArray[np.float32]:
+    """Returns the sum of 1 / (60 + rank) over both orders: float32 [K].
+
+    Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", 2009. Both scores are complete, so each
+    candidate has both ranks, whichever engine found it; ties share the better one.
+    """
+    total_K = np.zeros(len(scored), np.float32)
+    for scores_K in (scored.lexical_K, scored.dense_K):
+        greater_K = len(scores_K) - np.searchsorted(np.sort(scores_K), scores_K, side="right")
+        total_K += (1 / (RRF_CONSTANT + 1 + greater_K)).astype(np.float32)
+    return total_K
 
 
 def _union(one: Scored, other: Scored) -> Scored:
@@ -301,7 +349,7 @@ class Features(NamedStage):
     def run(self, ranking: Ranking) -> Ranking:
         """Computes the features; the order stays."""
         features_KF = self.extractor(ranking).features(
-            ranking.scored, self.pool, ranking.request.terms
+            ranking.scored, self.pool_of(ranking), ranking.request.terms
         )
         return replace(ranking, features_KF=features_KF)
 
@@ -310,8 +358,12 @@ class Features(NamedStage):
         request = ranking.request
         assert ranking.reference is not None
         return FeatureExtractor(
-            request.query, request.terms, ranking.reference, self.pool, self.config
+            request.query, request.terms, ranking.reference, self.pool_of(ranking), self.config
         )
+
+    def pool_of(self, ranking: Ranking) -> Pool:
+        """Returns where a ranking's candidates lie."""
+        return ranking.found.pool if ranking.found else self.pool
 
 
 @dataclass(frozen=True, slots=True)

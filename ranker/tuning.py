@@ -199,7 +199,7 @@ def _candidates(collection: Collection, judged: Judged, progress: Progress) -> l
     for place, (query_id, text) in enumerate(judged.texts.items()):
         ranking = collection.candidates(text)
         labels = relevances[query_id]
-        ids = collection.documents.doc_ids(ranking.scored.rows_K)
+        ids = collection.doc_ids(ranking, ranking.scored.rows_K)
         labels_K = np.array([labels.get(doc_id, 0) for doc_id in ids], np.float64)
         queries.append(_Query(ranking, labels_K, ideal_dcg(labels.values(), CUT)))
         progress("searching for candidates", place + 1, len(judged.queries))

@@ -1,8 +1,10 @@
 """Building an index step by step, each of which can be taken again after a fault."""
 
 import contextlib
+import json
 import random
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,15 @@ class RefusedDocuments(InputError):
             f"nothing was published; the first is {first.doc_id!r}: {first.reason}"
         )
         self.loaded = loaded
+        self._index = index
+
+    def write(self, path: Path) -> None:
+        """Adds the documents, with their reasons, to a file of rejected records."""
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            for document in self.loaded.refused:
+                record = {"file": self._index, "line": 0, "reason": document.reason}
+                file.write(json.dumps({**record, "doc_id": document.doc_id}) + "\n")
 
 
 class _Building:

@@ -1,6 +1,7 @@
 """The connection to a cluster: how long and how often is asked, and what each fault means."""
 
 import base64
+import contextlib
 import logging
 import math
 import random
@@ -264,6 +265,11 @@ class Connection:
                 if isinstance(failure, Unavailable) and retry_after:
                     failure.retry_after_s = retry_after
                 raise failure
+
+    def release(self, ask: Ask) -> None:
+        """Lets go of something in the cluster, which forgets it by itself where this fails."""
+        with contextlib.suppress(RankwellError):
+            self.call(ask, self.searching())
 
     def check(self, patience: Patience) -> str:
         """Returns the server's version after checking that it is an Elasticsearch we can talk to.

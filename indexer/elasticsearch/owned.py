@@ -28,9 +28,9 @@ from rankwell.data.errors import DamagedVersion, MissingIndex
 from rankwell.data.forward import FIELDS, ForwardIndex
 from rankwell.indexer.elasticsearch.bulk import Action
 from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.engines import ELASTICSEARCH_RECORD as RECORD
 
 LAYOUT = 1
-RECORD = "elasticsearch.json"
 
 ROW, TERMS, TITLE, TEXT, METADATA, VECTOR = "row", "terms", "title", "text", "fields", "vector"
 
@@ -79,18 +79,18 @@ class Content:
         analysis: the fingerprint of the analysis.
         forward: the terms of every row.
         documents: what is shown and filtered.
-        live_N: bool; the rows that count, None for all.
         vectors_ND: float16; the documents' vectors, where the index holds them too.
         encoder: the fingerprint of the vectors' encoder.
+        live_N: bool; the rows that count, None for all.
     """
 
     config: Config
     analysis: str
     forward: ForwardIndex
     documents: DocumentStore
-    live_N: NDArray[np.bool_] | None = None
     vectors_ND: NDArray[np.float16] | None = None
     encoder: str = ""
+    live_N: NDArray[np.bool_] | None = None
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -192,23 +192,14 @@ def follow(connection: Connection, config: Config, index: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """An index of the collection that no version names."""
-
-    index: str
-    complete: bool
-
-
-def leftovers(connection: Connection, config: Config, named: set[str]) -> list[Leftover]:
+def leftovers(connection: Connection, config: Config, named: set[str]) -> list[str]:
     """Returns the indexes that no version names: of failed jobs, or of versions that are gone."""
-    pattern = f"{alias_name(config)}-*"
     found = connection.call(
-        lambda c: c.indices.get(index=pattern, features=["aliases", "mappings"]),
+        lambda c: c.indices.get(index=f"{alias_name(config)}-*", features=["mappings"]),
         connection.searching(),
     )
     return [
-        Leftover(name, name + LOADING not in state["aliases"])
+        name
         for name, state in sorted(found.items())
         if name not in named
         and state["mappings"].get("_meta", {}).get("collection") == config.collection.name

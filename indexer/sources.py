@@ -1,0 +1,44 @@
+"""Where a collection's documents come from: files, or indexes of Elasticsearch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rankwell.data.config import Config
+from rankwell.data.readers import document_files, read_documents
+from rankwell.data.records import Document, Rejected
+
+INDEX_PREFIX = "elasticsearch:"
+
+
+def read_sources(config: Config, folder: Path) -> Iterator[tuple[str, int, Document | Rejected]]:
+    """Yields every record of all sources with its file and line, or its index and number.
+
+    A source `elasticsearch:articles` is an index, read as it was at one point in time. A collection
+    that only attaches an index has no sources: a sample of the index takes their place.
+
+    Raises:
+        InputError: a source cannot be used.
+        Unavailable: the cluster does not answer.
+    """
+    indexes = [s for s in config.documents.sources if s.startswith(INDEX_PREFIX)]
+    files = [s for s in config.documents.sources if not s.startswith(INDEX_PREFIX)]
+    if files or not (indexes or config.attached):
+        for path in document_files(files, folder):
+            for line, record in read_documents(path, config.documents):
+                yield str(path), line, record
+    if not (indexes or config.attached):
+        return
+    from rankwell.indexer.elasticsearch.connection import Connection
+    from rankwell.indexer.elasticsearch.reading import read_index, sample_index
+
+    connection = Connection(config.elasticsearch, folder)
+    try:
+        for source in indexes:
+            index = source.removeprefix(INDEX_PREFIX)
+            for number, record in read_index(connection, index, config.documents):
+                yield source, number, record
+        if config.attached:
+            for number, record in sample_index(connection, config):
+                yield INDEX_PREFIX + config.elasticsearch.index, number, record
+    finally:
+        connection.close()
