@@ -252,6 +252,7 @@ class _Building:
                 wait_for_active_shards="0",
             )
         )
+        self._wait_until_active()  # a mapping that changes before that is in the clone's way
         properties = self._mappings()["properties"]
         self._ask(
             lambda c: c.indices.put_mapping(
@@ -343,11 +344,8 @@ class _Building:
         patience, tries = self._connection.loading(), 0
         while True:
             tries += 1
-            health = self._connection.call(
-                lambda c: c.cluster.health(index=self._name, level="indices", timeout="1s"),
-                patience,
-            )
-            if health["status"] != "red":
+            health = self._connection.call(lambda c: c.cluster.health(index=self._name), patience)
+            if health["active_primary_shards"] == self._content.config.elasticsearch.shards:
                 return
             if not patience.sleep(tries):
                 raise Unavailable(

@@ -127,9 +127,18 @@ def load(
         loaded.add(waiting.popleft().result())
         progress("loading into Elasticsearch", loaded.sent, total)
 
+    def acceptable() -> Iterator[Action]:
+        """One document that the server cannot take would have its whole request refused."""
+        for action in actions:
+            fault = fault_of_document(action.doc_id, len(action.source or b""), config)
+            if fault is None:
+                yield action
+            else:
+                loaded.add(Loaded(sent=1, refused=[Refused(action.doc_id, fault)]))
+
     pool = ThreadPoolExecutor(config.bulk_in_flight, thread_name_prefix="bulk")
     try:
-        for batch in _batches(actions, config):
+        for batch in _batches(acceptable(), config):
             if len(waiting) >= config.bulk_in_flight:
                 settle()
             patiences.append(connection.loading())

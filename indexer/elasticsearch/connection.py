@@ -288,6 +288,8 @@ class Connection:
                         "/",
                         headers={"accept": "*/*", **self._headers},
                         request_timeout=min(10.0, max(0.01, patience.left_s)),
+                        max_retries=len(self.config.urls) - 1,
+                        retry_on_status=(),
                     )
                 ),
                 patience,
@@ -410,5 +412,4 @@ def _retry_after(error: Exception) -> float | None:
 
 def _short(error: TransportError) -> str:
     """Returns the cause of a failed connection, without the objects that urllib3 puts before it."""
-    text = str(error.errors[0] if error.errors else error)
-    return text.rsplit(": ", 1)[-1].strip("()'\" ")[:200]
+    return error.message.rsplit(": ", 1)[-1].strip("()'\" ")[:200]

@@ -319,7 +319,8 @@ class ElasticsearchVectors(_RowEngine):
                 {
                     "knn": {
                         "field": VECTOR,
-                        "query_vector": query.tolist(),
+                        # of unit length: quantised graphs clip what is longer
+                        "query_vector": (query / max(float(np.linalg.norm(query)), 1e-9)).tolist(),
                         "k": wanted,
                         "num_candidates": min(_MAX_PAGE, max(2 * wanted, 100)),
                         **({"filter": filter_} if filter_ else {}),

@@ -146,7 +146,7 @@ class Content:
                 first, last = offsets[row * len(FIELDS)], offsets[(row + 1) * len(FIELDS)]
                 source = {ROW: int(row), TERMS: " ".join(term_V[tokens_T[first:last]]), **record[1]}
                 if self.vectors_ND is not None and self.vectors_ND[row].any():
-                    source[VECTOR] = self.vectors_ND[row].astype(np.float32)
+                    source[VECTOR] = np.array(self.vectors_ND[row], np.float32)
                 yield Action(record[0], orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY))
 
     def _records(self, rows: NDArray[np.int64]) -> Iterator[tuple[str, dict[str, Any]]]:
