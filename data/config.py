@@ -163,7 +163,7 @@ class ElasticsearchConfig(Section):
     bulk_bytes: int = setting(
         4_000_000, "a bulk request is sent when it has grown so large", low=1000, high=100_000_000
     )
-    bulk_documents: int = setting(2000, "or has so many documents", low=1, high=100_000)
+    bulk_documents: int = setting(500, "or has so many documents", low=1, high=100_000)
     bulk_in_flight: int = setting(2, "bulk requests at the same time", low=1, high=64)
     max_document_bytes: int = setting(
         100_000_000, "larger documents are rejected; the server's http.max_content_length", low=1000

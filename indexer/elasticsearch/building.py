@@ -121,9 +121,9 @@ class _Building:
             state = None
         if state is None:
             self._clone(source, meta) if source else self._create(meta)
-        self._wait_until_active()
         try:
             self._settings({"number_of_replicas": 0, "refresh_interval": "-1"})
+            self._wait_until_active()
             loaded = self._load(source)
         except BaseException:
             with contextlib.suppress(RankwellError):  # it may be away; the next load restores it
@@ -344,8 +344,10 @@ class _Building:
         patience, tries = self._connection.loading(), 0
         while True:
             tries += 1
-            health = self._connection.call(lambda c: c.cluster.health(index=self._name), patience)
-            if health["active_primary_shards"] == self._content.config.elasticsearch.shards:
+            shards = self._connection.call(
+                lambda c: c.indices.stats(index=self._name, metric="docs"), patience
+            )["_shards"]
+            if shards["successful"] == shards["total"]:  # there are no replicas now
                 return
             if not patience.sleep(tries):
                 raise Unavailable(
