@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +11,7 @@ from rankwell.data.config import ElasticsearchConfig
 from rankwell.data.errors import InputError
 from rankwell.data.terminal import out, print_json, say, shown_progress, warn
 from rankwell.data.versions import VersionStore
+from rankwell.indexer.engines import unused_indexes_if_reachable
 from rankwell.indexer.job import IndexReport, index_collection
 from rankwell.indexer.starting import (
     config_of_beir,
@@ -138,7 +139,7 @@ def status(folder: Folder, json: Json = False) -> None:
     version = store.open()
     manifest = version.manifest
     total_bytes = sum(record.size_bytes for record in manifest.files.values())
-    facts = {
+    facts: dict[str, Any] = {
         "version": manifest.version,
         "created_at": manifest.created_at,
         "documents": manifest.counts["live"],
@@ -146,6 +147,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "ranker": manifest.fingerprints.get("ranker"),
         "labels": list(manifest.labels),
         "versions": store.names(),
+        "unused_indexes": unused_indexes_if_reachable(folder),
     }
     if json:
         print_json(facts)
@@ -157,6 +159,8 @@ def status(folder: Folder, json: Json = False) -> None:
     table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
     table.add_row("labels", "; ".join(manifest.labels) or "none")
     table.add_row("versions kept", ", ".join(store.names()))
+    if unused := facts["unused_indexes"]:
+        table.add_row("unused indexes", ", ".join(unused))
     out.print(table)
 
 

@@ -211,6 +211,14 @@ def unused_indexes(folder: Path, *, delete: bool = False) -> list[str]:
         connection.close()
 
 
+def unused_indexes_if_reachable(folder: Path) -> list[str]:
+    """Returns what `unused_indexes` does, and nothing where the cluster does not answer."""
+    try:
+        return unused_indexes(folder)
+    except RankwellError:
+        return []
+
+
 def _uses_elasticsearch(version: Version) -> bool:
     return (version.folder / LEXICAL / ELASTICSEARCH_RECORD).exists()
 

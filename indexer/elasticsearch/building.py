@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.progress import Progress, silent
 from rankwell.indexer.elasticsearch.bulk import Action, Loaded, load
-from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.elasticsearch.connection import Ask, Connection
 from rankwell.indexer.elasticsearch.owned import (
     LOADING,
     METADATA,
@@ -27,6 +27,7 @@ from rankwell.indexer.elasticsearch.owned import (
     Content,
     IndexRecord,
     count_documents,
+    delete_index,
 )
 
 _PAGE = 10_000
@@ -134,14 +135,26 @@ class _Building:
             raise RefusedDocuments(self._name, loaded)
         self._reconcile()
         self._settings({"blocks.write": True})
-        self._ask(lambda c: c.indices.delete_alias(index=self._name, name=self._loading))
+        self._ask(
+            lambda c: c.options(ignore_status=404).indices.delete_alias(
+                index=self._name, name=self._loading
+            )
+        )
         return loaded
 
-    def _ask(self, ask: Any) -> Any:
+    def _ask(self, ask: Ask) -> Any:
         return self._connection.call(ask, self._connection.loading())
 
+    def _make(self, ask: Ask) -> None:
+        """Makes the index; a try whose answer was lost may have made it."""
+        try:
+            self._ask(ask)
+        except InputError as error:
+            if "resource_already_exists_exception" not in str(error):
+                raise
+
     def _delete(self) -> None:
-        self._ask(lambda c: c.indices.delete(index=self._name))
+        delete_index(self._connection, self._name)
 
     def _create(self, meta: Mapping[str, Any]) -> None:
         lexical = self._content.config.lexical
@@ -153,7 +166,7 @@ class _Building:
             "mapping.total_fields.limit": 1000 + len(self._content.documents.field_types),
         }
         mappings = {"_meta": meta, **self._mappings()}
-        self._ask(
+        self._make(
             lambda c: c.indices.create(
                 index=self._name,
                 settings=settings,
@@ -243,7 +256,7 @@ class _Building:
             "index.refresh_interval": "-1",
             "index.blocks.write": None,
         }
-        self._ask(
+        self._make(
             lambda c: c.indices.clone(
                 index=source,
                 target=self._name,

@@ -19,10 +19,10 @@ from rankwell.data.progress import Progress, silent
 from rankwell.indexer.elasticsearch.connection import (
     Connection,
     Fault,
-    Patience,
     TooLarge,
     fault_error,
 )
+from rankwell.indexer.elasticsearch.waiting import Patience
 
 MAX_ID_BYTES = 512
 

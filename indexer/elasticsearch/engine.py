@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.errors import InputError, MissingIndex, Unavailable
 from rankwell.data.records import Candidates
-from rankwell.indexer.elasticsearch.connection import Connection, Fault, Patience, fault_error
+from rankwell.indexer.elasticsearch.connection import Connection, Fault, fault_error
 from rankwell.indexer.elasticsearch.owned import (
     METADATA,
     ROW,
@@ -26,6 +26,7 @@ from rankwell.indexer.elasticsearch.owned import (
     IndexRecord,
     count_documents,
 )
+from rankwell.indexer.elasticsearch.waiting import Patience
 from rankwell.indexer.selection import padded
 
 # The most hits that a search gives at once (index.max_result_window); more come in pages.

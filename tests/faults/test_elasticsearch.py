@@ -26,8 +26,9 @@ from rankwell.data.config import (
     render_config,
 )
 from rankwell.data.errors import ConfigError
-from rankwell.indexer.elasticsearch.connection import Connection, Patience
+from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
+from rankwell.indexer.elasticsearch.waiting import Patience
 
 pytestmark = [pytest.mark.elasticsearch, pytest.mark.timeout(400)]
 
@@ -39,7 +40,9 @@ NUM_DOCUMENTS = 4000
 @pytest.fixture(scope="module")
 def three(start_cluster: Callable[..., Any]) -> Any:
     """A cluster of three nodes, which tests leave whole."""
-    return start_cluster(nodes=3)
+    cluster = start_cluster(nodes=3)
+    whole(cluster)
+    return cluster
 
 
 def connected(urls: tuple[str, ...], **settings: Any) -> Connection:
