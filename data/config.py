@@ -117,9 +117,7 @@ class WordsConfig(Section):
 class LexicalConfig(Section):
     """Lexical search: BM25 over terms."""
 
-    engine: str = setting(
-        "tantivy", "tantivy, the embedded engine, or elasticsearch, see [elasticsearch]"
-    )
+    engine: str = setting("tantivy", "tantivy, the embedded engine, or elasticsearch")
     k1: float = setting(0.9, "BM25: how soon repetitions of a term stop counting", low=0.0)
     b: float = setting(0.4, "BM25: how much long documents are held back", low=0.0, high=1.0)
     title_weight: float = setting(1.0, "a word of the title counts as this many", low=0.0)

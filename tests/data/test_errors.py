@@ -16,6 +16,7 @@ from rankwell.data.errors import MissingPackage, RankwellError, nearest
         ("DamagedVersion", 2, 503),
         ("NotFound", 2, 404),
         ("Unavailable", 4, 503),
+        ("MissingIndex", 4, 503),
         ("MissingPackage", 4, 503),
     ],
 )
