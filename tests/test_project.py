@@ -137,7 +137,7 @@ def test_the_written_configuration_reads_back_as_it_was() -> None:
 
 def commands_of_readme() -> list[list[str]]:
     """Returns the words of each rankwell command in the README's bash blocks."""
-    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split() for line in lines if line.split()[:1] == ["rankwell"]]
 
