@@ -5,9 +5,8 @@ only read as fast as they are answered. What the cluster turns away for the mome
 what it refuses for good comes out with its reason.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,12 +119,13 @@ def load(
     """
     config = connection.config
     loaded = Loaded()
-    waiting: deque[Future[Loaded]] = deque()
-    patiences: deque[Patience] = deque(maxlen=config.bulk_in_flight + 1)
+    waiting: dict[Future[Loaded], Patience] = {}
 
     def settle() -> None:
-        loaded.add(waiting.popleft().result())
-        progress("loading into Elasticsearch", loaded.sent, total)
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            del waiting[future]
+            loaded.add(future.result())
+            progress("loading into Elasticsearch", loaded.sent, total)
 
     def acceptable() -> Iterator[Action]:
         """One document that the server cannot take would have its whole request refused."""
@@ -141,13 +141,15 @@ def load(
         for batch in _batches(acceptable(), config):
             if len(waiting) >= config.bulk_in_flight:
                 settle()
-            patiences.append(connection.loading())
-            request = _Request(connection, index, alias_only, patiences[-1])
-            waiting.append(pool.submit(request.send, batch))
+            patience = connection.loading()
+            request = _Request(connection, index, alias_only, patience)
+            waiting[pool.submit(request.send, batch)] = patience
         while waiting:
             settle()
     finally:
-        for patience in patiences:  # after a fault or Ctrl-C nobody waits for the others' retries
+        for (
+            patience
+        ) in waiting.values():  # after a fault or Ctrl-C nobody waits for the others' retries
             patience.end()
         pool.shutdown(cancel_futures=True)
     return loaded

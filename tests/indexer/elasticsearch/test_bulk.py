@@ -44,7 +44,7 @@ def test_a_mapping_conflict_in_one_of_a_thousand_leaves_the_others(
 ) -> None:
     told: list[tuple[int, int | None]] = []
     loaded = load(
-        connect(bulk_documents=300),
+        connect(bulk_documents=300, bulk_in_flight=1),
         made,
         actions(1000, d617={"year": "in the spring", "text": "x"}),
         progress=lambda _, done, total=None: told.append((done, total)),
