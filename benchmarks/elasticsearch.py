@@ -31,10 +31,10 @@ import orjson
 from elasticsearch import Elasticsearch, helpers
 
 import rankwell
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     Config,
     DocumentsConfig,
-    ElasticsearchConfig,
     FusionConfig,
     LexicalConfig,
     WordsConfig,

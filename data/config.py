@@ -5,43 +5,22 @@ The same declarations check a file, fill the defaults and write the commented fi
 """
 
 import dataclasses
-import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
+ENCODERS = ("auto", "static", "sif")
+WORD_MODELS = ("skip-gram", "cbow")
 
 TANTIVY = "tantivy"
 ELASTICSEARCH = "elasticsearch"
-
-
-def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declares one key: its default, its sentence, and the range of its value, ends allowed."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{key} is '{value}'; {nearest(value, choices)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """The base of all sections: checks ranges."""
-
-    def __post_init__(self) -> None:
-        for key in dataclasses.fields(self):
-            value, low, high = getattr(self, key.name), key.metadata["low"], key.metadata["high"]
-            items = value if isinstance(value, tuple) else (value,)
-            if not all((low is None or v >= low) and (high is None or v <= high) for v in items):
-                bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
-                raise ConfigError(f"{key.name} is {value}; it must be {bounds}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +45,9 @@ class DocumentsConfig(Section):
     text_fields: tuple[str, ...] = setting(("text",), "keys that make the text, joined")
     max_rejected: int = setting(
         0, "more unreadable records than this stop the job, with nothing published", low=0
+    )
+    max_shrink: float = setting(
+        0.5, "a larger share of documents gone stops the job; --allow-shrink", low=0.0, high=1.0
     )
 
 
@@ -102,15 +84,36 @@ class AnalysisConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordsConfig(Section):
-    """Word embeddings: skip-gram with negative sampling on the collection."""
+    """Word embeddings: skip-gram or CBOW with negative sampling on the collection."""
 
+    model: str = setting("skip-gram", "skip-gram, or cbow: faster, less exact for rare words")
     dimensions: int = setting(100, "length of a word vector", low=2, high=4096)
     window: int = setting(5, "furthest distance between two words of a pair", low=1, high=100)
     negatives: int = setting(5, "noise words for each pair", low=1, high=100)
     min_count: int = setting(5, "rarer words get no vector; fewer in small collections", low=1)
+    max_words: int = setting(
+        1_000_000, "at most so many words get a vector, the most frequent", low=1
+    )
+    phrases: float = setting(
+        0.0,
+        "neighbouring words are one, as new_york, if they meet more than by chance: above so much "
+        "normalised mutual information, 0.5 being a start; 0: none",
+        low=0.0,
+        high=1.0,
+    )
     subsample: float = setting(1e-3, "words more frequent than this are thinned out", low=0.0)
     learning_rate: float = setting(0.05, "at the start; decays to nothing", low=0.0, high=1.0)
     epochs: int = setting(0, "passes over the collection; 0: chosen by its size", low=0)
+    start: str = setting(
+        "",
+        "a file of trained vectors to start from, in the text form of word2vec, GloVe or fastText, "
+        "plain or .gz; of the same dimensions",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the model's name."""
+        Section.__post_init__(self)
+        check_choice("model", self.model, WORD_MODELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,106 +129,33 @@ class LexicalConfig(Section):
     def __post_init__(self) -> None:
         """Checks the engine's name."""
         Section.__post_init__(self)
-        _check_choice("engine", self.engine, (TANTIVY, ELASTICSEARCH))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElasticsearchConfig(Section):
-    """A cluster of Elasticsearch 8: with an index of rankwell's own, or with one of yours."""
-
-    urls: tuple[str, ...] = setting(
-        ("http://127.0.0.1:9200",), "hosts of one cluster; one that is down is left out for a while"
-    )
-    api_key_env: str = setting("", "the environment variable that holds an API key")
-    user: str = setting("", "a user, where there is no API key")
-    password_env: str = setting("", "the environment variable that holds the user's password")
-    ca_file: str = setting("", "the certificate authority of https hosts, relative to this file")
-    fingerprint: str = setting("", "the SHA-256 of the certificate, in place of ca_file")
-    prefix: str = setting("rankwell", "the names of rankwell's own indexes start so")
-    shards: int = setting(1, "of rankwell's own indexes", low=1, high=1024)
-    replicas: int = setting(1, "copies of each shard of rankwell's own indexes", low=0, high=100)
-    vectors: str = setting(
-        "none", "document vectors in the index too, for kNN search: none, float, int8 or bbq"
-    )
-    index: str = setting("", "an index or alias of yours; it is read, and never written to")
-    fields: tuple[str, ...] = setting((), "its fields to search, such as title^2, with boosts")
-    analyzer: str = setting("", "the analyzer of queries to it; empty: each field's own")
-    sample: int = setting(
-        10_000, "its documents that term statistics and word vectors come from", low=100
-    )
-    timeout_ms: int = setting(2000, "the longest wait of a search, retries included", low=1)
-    retries: int = setting(2, "further tries of a search that failed for a moment", low=0, high=10)
-    without_lexical: str = setting(
-        "fail", "where the cluster is down: fail, or dense: answer from the vectors alone"
-    )
-    bulk_bytes: int = setting(
-        4_000_000, "a bulk request is sent when it has grown so large", low=1000, high=100_000_000
-    )
-    bulk_documents: int = setting(500, "or has so many documents", low=1, high=100_000)
-    bulk_in_flight: int = setting(2, "bulk requests at the same time", low=1, high=64)
-    max_document_bytes: int = setting(
-        100_000_000, "larger documents are rejected; the server's http.max_content_length", low=1000
-    )
-    wait_s: int = setting(120, "how long a load waits for a cluster that is away", low=0)
-
-    def __post_init__(self) -> None:
-        """Checks the addresses and the names."""
-        Section.__post_init__(self)
-        if not self.urls:
-            raise ConfigError("urls is empty; name a host, such as http://127.0.0.1:9200")
-        for url in self.urls:
-            if not re.fullmatch(r"https?://[^/\s@]+(/[^\s@]*)?", url):
-                raise ConfigError(
-                    f"urls has '{url}'; expected http://HOST:PORT or https://HOST:PORT, with no "
-                    "name or password in it"
-                )
-        if self.ca_file and self.fingerprint:
-            raise ConfigError("ca_file and fingerprint are both given; choose one")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.prefix):
-            raise ConfigError(
-                f"prefix is '{self.prefix}'; Elasticsearch takes small letters, digits, -, _ and ."
-            )
-        if bool(self.index) != bool(self.fields):
-            raise ConfigError("index and fields go together: name the fields of the index, or none")
-        for field in self.fields:
-            field_and_boost(field)
-        _check_choice("vectors", self.vectors, ("none", "float", "int8", "bbq"))
-        _check_choice("without_lexical", self.without_lexical, ("fail", "dense"))
-        if self.without_lexical == "dense" and self.vectors != "none":
-            raise ConfigError(
-                "without_lexical is 'dense', but vectors puts the dense candidates into the "
-                "cluster too; leave one of them out"
-            )
-
-    @property
-    def layout(self) -> tuple[str, int, str]:
-        """What an index of rankwell's own must be built again for."""
-        return self.prefix, self.shards, self.vectors
-
-
-def field_and_boost(field: str) -> tuple[str, float]:
-    """Returns the name and the boost of a field written as `title^2`.
-
-    >>> field_and_boost("title^2"), field_and_boost("body")
-    (('title', 2.0), ('body', 1.0))
-
-    Raises:
-        ConfigError: it is not written so.
-    """
-    match = re.fullmatch(r"([^\s^*,]+)(?:\^([0-9]+(?:\.[0-9]+)?))?", field)
-    if not match:
-        raise ConfigError(f"fields has '{field}'; expected a name, or a name and a boost: title^2")
-    return match[1], float(match[2] or 1)
+        check_choice("engine", self.engine, (TANTIVY, ELASTICSEARCH))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseConfig(Section):
     """Dense search: inner products of document and query vectors."""
 
+    encoder: str = setting(
+        "auto",
+        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
+        "documents are enough",
+    )
+    encoder_epochs: int = setting(
+        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
+    )
+    encoder_learning_rate: float = setting(
+        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
+    )
     depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
     sif: float = setting(
         1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
     )
+
+    def __post_init__(self) -> None:
+        """Checks the encoder's name."""
+        Section.__post_init__(self)
+        check_choice("encoder", self.encoder, ENCODERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +173,7 @@ class FusionConfig(Section):
     def __post_init__(self) -> None:
         """Checks the method's name."""
         Section.__post_init__(self)
-        _check_choice("method", self.method, ("convex", "rrf"))
+        check_choice("method", self.method, ("convex", "rrf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +190,20 @@ class RankerConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig(Section):
+    """When a new model may become live."""
+
+    margin: float = setting(
+        0.02, "how far below 0 the lower bound of the nDCG@10 gained may lie", low=0.0, high=1.0
+    )
+    latency_factor: float = setting(2.0, "how much slower the median query may become", low=1.0)
+    latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
+
+
+_CLUSTER = ElasticsearchConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole rankwell.toml."""
 
@@ -270,10 +214,11 @@ class Config:
     analysis: AnalysisConfig = AnalysisConfig()
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
-    elasticsearch: ElasticsearchConfig = ElasticsearchConfig()
+    elasticsearch: ElasticsearchConfig = _CLUSTER
     dense: DenseConfig = DenseConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
+    gate: GateConfig = GateConfig()
 
     def __post_init__(self) -> None:
         """Checks what two sections say together."""
@@ -296,20 +241,6 @@ class Config:
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Returns the configuration as nested dictionaries, as a manifest keeps it."""
         return dataclasses.asdict(self)
-
-
-def secret(variable: str) -> str:
-    """Returns what the environment variable that a setting names holds.
-
-    Raises:
-        ConfigError: it is not set.
-    """
-    value = os.environ.get(variable, "")
-    if not value:
-        raise ConfigError(
-            f"the environment variable {variable}, which the configuration names, is not set"
-        )
-    return value
 
 
 def load_config(folder: Path) -> Config:
@@ -408,15 +339,16 @@ def render_config(config: Config) -> str:
         for key in dataclasses.fields(section):
             value = getattr(section, key.name)
             mark = "# " if value == key.default else ""
-            lines.append(f"{mark}{key.name} = {_toml(value)}    # {key.metadata['doc']}")
+            lines.append(f"{mark}{key.name} = {toml_value(value)}    # {key.metadata['doc']}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Returns a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         printable = (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)

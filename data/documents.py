@@ -1,11 +1,16 @@
 """documents.arrow: what is shown and filtered, one row a document, memory-mapped.
 
-Columns: doc_id, title, text, content_hash (16 bytes), and `fields`, a struct with one typed member
-for each metadata field that occurs. pandas, polars and DuckDB read the file as it is.
+Columns: doc_id, title, text, content_hash (16 bytes), `fields`, a struct with one typed member for
+each metadata field that occurs, and `live`: rows are stable from one version to the next, so that
+the row of a deleted or replaced document stays behind, dead. pandas, polars and DuckDB read the
+file as it is.
+
+Shapes: N rows.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,6 @@ from rankwell.data.errors import DamagedVersion, NotFound
 from rankwell.data.records import Document, FieldValue
 
 BATCH_DOCS = 4096
-BATCH_BYTES = 64 << 20
 
 _SPOOL_SCHEMA = pa.schema(
     {
@@ -30,6 +34,8 @@ _SPOOL_SCHEMA = pa.schema(
         "fields": pa.binary(),
     }
 )
+_NUM_TEXTS = 4  # the columns that stand in documents.arrow as they were spooled
+_LIVE = pa.field("live", pa.bool_())
 
 
 def content_hash(document: Document) -> bytes:
@@ -41,76 +47,95 @@ def content_hash(document: Document) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-class DocumentWriter:
-    """Writes documents.arrow; the types of the fields are known only after the last document."""
+class FieldTypes:
+    """The types of the metadata fields of a collection, as its documents bring them.
 
-    def __init__(self, path: Path) -> None:
-        """Starts a spool beside the file at path."""
-        self._path = path
-        self._spool_path = path.with_suffix(".spool")
-        self._spool = pa.ipc.new_file(str(self._spool_path), _SPOOL_SCHEMA)
-        self._pending: list[tuple[str, str, str, bytes, bytes]] = []
-        self._pending_bytes = 0
-        # fields of several types, which are kept as text
+    Attributes:
+        mixed: fields of several types, which are kept as text.
+    """
+
+    def __init__(self) -> None:
+        """Knows no field yet."""
         self.mixed: set[str] = set()
         self._types: dict[str, pa.DataType] = {}
 
-    def add(self, document: Document) -> bytes:
-        """Appends a document and returns its content hash."""
-        for name, value in document.fields.items():
+    def add(self, fields: Mapping[str, FieldValue]) -> None:
+        """Widens the types so that these fields fit too."""
+        for name, value in fields.items():
             known, new = self._types.get(name), _type_of(value)
-            self._types[name] = _common_type(known, new)
-            if known not in (None, new) and pa.types.is_string(self._types[name]):
-                self.mixed.add(name)
-        digest = content_hash(document)
-        self._pending.append(
-            (document.doc_id, document.title, document.text, digest, orjson.dumps(document.fields))
-        )
-        self._pending_bytes += len(document.text) + len(document.title)
-        if len(self._pending) >= BATCH_DOCS or self._pending_bytes >= BATCH_BYTES:
-            self._flush()
-        return digest
+            if known is None:
+                self._types[name] = new
+            elif known is not new and known != new:
+                self._types[name] = _common_type(known, new)
+                if pa.types.is_string(self._types[name]):
+                    self.mixed.add(name)
 
     @property
-    def field_names(self) -> list[str]:
-        """The names of the metadata fields so far."""
-        return sorted(self._types)
+    def types(self) -> dict[str, pa.DataType]:
+        """The type of each field, by name."""
+        return dict(sorted(self._types.items()))
 
-    def finish(self) -> "DocumentStore":
-        """Gives every field its type, writes the file and opens it."""
-        self._flush()
-        self._spool.close()
-        members = [pa.field(name, kind) for name, kind in sorted(self._types.items())]
-        columns = [_SPOOL_SCHEMA.field(i) for i in range(4)]
-        if members:
-            columns.append(pa.field("fields", pa.struct(members)))
-        schema = pa.schema(columns)
-        with pa.memory_map(str(self._spool_path)) as source:
-            spooled = pa.ipc.open_file(source)
-            with pa.ipc.new_file(str(self._path), schema) as writer:
+
+def spool_documents(path: Path, documents: Iterable[Document], hashes: Iterable[bytes]) -> None:
+    """Writes documents as they are, their fields as JSON, before the types are known."""
+    pending: list[tuple[str, str, str, bytes, bytes]] = []
+    with pa.ipc.new_file(str(path), _SPOOL_SCHEMA) as spool:
+        for document, digest in zip(documents, hashes, strict=True):
+            fields = orjson.dumps(document.fields)
+            pending.append((document.doc_id, document.title, document.text, digest, fields))
+        arrays = [
+            pa.array(column, kind)
+            for column, kind in zip(
+                zip(*pending, strict=True) if pending else [[]] * len(_SPOOL_SCHEMA),
+                _SPOOL_SCHEMA.types,
+                strict=True,
+            )
+        ]
+        spool.write_batch(pa.record_batch(arrays, schema=_SPOOL_SCHEMA))
+
+
+def write_documents(
+    path: Path,
+    spools: Iterable[Path],
+    types: Mapping[str, pa.DataType],
+    base: "DocumentStore | None" = None,
+    dead_rows: NDArray[np.int64] | None = None,
+) -> "DocumentStore":
+    """Writes documents.arrow and opens it.
+
+    Args:
+        path: of the file.
+        spools: of the new documents, which get the rows behind those of the base.
+        types: of the fields of all live documents.
+        base: documents that keep their rows, their fields of the same types.
+        dead_rows: int64; rows of the base that are deleted or replaced.
+    """
+    members = [pa.field(name, kind) for name, kind in types.items()]
+    columns = [_SPOOL_SCHEMA.field(i) for i in range(_NUM_TEXTS)]
+    schema = pa.schema(
+        [*columns, *([pa.field("fields", pa.struct(members))] if members else []), _LIVE]
+    )
+    with pa.ipc.new_file(str(path), schema) as writer:
+        if base is not None:
+            live_N = base.live_N.copy()
+            live_N[dead_rows] = False
+            kept = base.table.set_column(len(schema) - 1, _LIVE, pa.array(live_N))
+            writer.write_table(kept.cast(schema), BATCH_DOCS)
+        for spool in spools:
+            with pa.memory_map(str(spool)) as source:
+                spooled = pa.ipc.open_file(source)
                 for number in range(spooled.num_record_batches):
                     writer.write_batch(_typed(spooled.get_batch(number), schema, members))
-        self._spool_path.unlink()
-        return DocumentStore(self._path)
-
-    def close(self) -> None:
-        """Lets go of the spool of a build that ends early."""
-        self._spool.close()
-
-    def _flush(self) -> None:
-        if self._pending:
-            arrays = [
-                pa.array(column, kind)
-                for column, kind in zip(
-                    zip(*self._pending, strict=True), _SPOOL_SCHEMA.types, strict=True
-                )
-            ]
-            self._spool.write_batch(pa.record_batch(arrays, schema=_SPOOL_SCHEMA))
-            self._pending, self._pending_bytes = [], 0
+    return DocumentStore(path)
 
 
 class DocumentStore:
-    """The documents of one version, by row."""
+    """The documents of one version, by row.
+
+    Attributes:
+        table: all columns.
+        live_N: bool; False for the rows of documents that were deleted or replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         """Maps documents.arrow into memory.
@@ -120,14 +145,20 @@ class DocumentStore:
         """
         try:
             self.table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
+            self.live_N: NDArray[np.bool_] = self.table["live"].to_numpy()
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise DamagedVersion(f"{path} cannot be opened: {error}") from None
         self._fields: pa.ChunkedArray | None = (
             self.table["fields"] if "fields" in self.table.column_names else None
         )
 
     def __len__(self) -> int:
-        """Returns the number of documents."""
+        """Returns the number of live documents."""
+        return int(self.live_N.sum())
+
+    @property
+    def num_rows(self) -> int:
+        """N, the number of rows, dead ones included."""
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Document:
@@ -137,7 +168,7 @@ class DocumentStore:
             self.table["doc_id"][row].as_py(),
             self.table["text"][row].as_py(),
             self.table["title"][row].as_py(),
-            {name: value for name, value in fields.items() if value is not None},
+            {name: value for name, value in (fields or {}).items() if value is not None},
         )
 
     @property
@@ -157,32 +188,72 @@ class DocumentStore:
         return found
 
     def rows_of(self, doc_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Returns the row of each id, -1 where there is no such document."""
-        column = self.table["doc_id"].combine_chunks()
-        places = pc.index_in(pa.array(doc_ids, pa.string()), value_set=column)
-        rows: NDArray[np.int64] = places.fill_null(-1).to_numpy().astype(np.int64)
-        return rows
+        """Returns the row of each id, -1 where there is no such live document."""
+        live_rows, ids = self._live
+        places = pc.index_in(pa.array(doc_ids, pa.string()), value_set=ids)
+        found: NDArray[np.int64] = places.fill_null(-1).to_numpy().astype(np.int64)
+        return np.where(found >= 0, live_rows[found], -1) if len(live_rows) else found
 
     def row_of(self, doc_id: str) -> int:
         """Returns the row of an id.
 
         Raises:
-            NotFound: there is no such document.
+            NotFound: there is no such live document.
         """
-        row = int(pc.index(self.table["doc_id"], doc_id).as_py())
-        if row < 0:
+        live_rows, ids = self._live
+        place = int(pc.index(ids, doc_id).as_py())
+        if place < 0:
             raise NotFound(f"there is no document '{doc_id}' in this version")
-        return row
+        return int(live_rows[place])
 
     def hashes(self) -> dict[str, bytes]:
-        """Returns the content hash of every document by its id."""
-        return dict(
-            zip(
-                self.table["doc_id"].to_pylist(),
-                self.table["content_hash"].to_pylist(),
-                strict=True,
-            )
+        """Returns the content hash of every live document by its id."""
+        hashes = self.table["content_hash"].filter(pa.array(self.live_N)).to_pylist()
+        return dict(zip(self._live[1].to_pylist(), hashes, strict=True))
+
+    def has_content(self, rows: NDArray[np.int64]) -> bool:
+        """Returns whether any of some rows has a text, a title or fields, dead or live."""
+        parts = self.table.take(pa.array(rows))
+        return any(
+            self.live_N[row] or parts["title"][i].as_py() or parts["text"][i].as_py()
+            for i, row in enumerate(rows.tolist())
         )
+
+    def __iter__(self) -> Iterator[Document]:
+        """Yields the live documents by row."""
+        return (self[int(row)] for row in self._live[0])
+
+    @cached_property
+    def _live(self) -> tuple[NDArray[np.int64], pa.Array]:
+        """The live rows and their ids."""
+        ids = self.table["doc_id"].combine_chunks()
+        return np.flatnonzero(self.live_N), ids.filter(pa.array(self.live_N))
+
+
+def rewritten_documents(
+    path: Path, documents: DocumentStore, empty_N: NDArray[np.bool_]
+) -> DocumentStore:
+    """Writes documents with some rows dead and empty but for their ids, and opens the file.
+
+    Args:
+        path: of the new file.
+        documents: the old ones.
+        empty_N: bool; the rows that lose title, text, content hash and fields.
+    """
+    table, mask = documents.table, pa.array(empty_N)
+    for place, name in enumerate(table.column_names):
+        kind = table.schema.field(name).type
+        if name == "live":
+            column = pa.array(documents.live_N & ~empty_N)
+        elif name == "doc_id":
+            continue
+        else:
+            nothing = {"title": "", "text": "", "content_hash": bytes(16)}.get(name)
+            column = pc.if_else(mask, pa.scalar(nothing, kind), table[name])
+        table = table.set_column(place, table.schema.field(name), column)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, BATCH_DOCS)
+    return DocumentStore(path)
 
 
 def _type_of(value: FieldValue) -> pa.DataType:
@@ -195,10 +266,8 @@ def _type_of(value: FieldValue) -> pa.DataType:
     return pa.list_(pa.string()) if isinstance(value, list) else pa.string()
 
 
-def _common_type(known: pa.DataType | None, new: pa.DataType) -> pa.DataType:
+def _common_type(known: pa.DataType, new: pa.DataType) -> pa.DataType:
     """Returns a type that holds both: numbers become floats, lists win, all else becomes text."""
-    if known is None or known == new:
-        return new
     if pa.types.is_list(known) or pa.types.is_list(new):
         return pa.list_(pa.string())
     if {known, new} == {pa.int64(), pa.float64()}:
@@ -208,14 +277,16 @@ def _common_type(known: pa.DataType | None, new: pa.DataType) -> pa.DataType:
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema, members: list[pa.Field]) -> pa.RecordBatch:
     """Returns a spooled batch with its fields as a struct of typed members."""
-    columns = [batch.column(i) for i in range(4)]
+    columns = [batch.column(i) for i in range(_NUM_TEXTS)]
     if members:
-        records: list[dict[str, Any]] = [orjson.loads(raw.as_py()) for raw in batch.column(4)]
+        raws = batch.column(_NUM_TEXTS).to_pylist()
+        records: list[dict[str, Any]] = [orjson.loads(raw) for raw in raws]
         children = [
             pa.array([_as(record.get(member.name), member.type) for record in records], member.type)
             for member in members
         ]
         columns.append(pa.StructArray.from_arrays(children, fields=members))
+    columns.append(pa.array(np.ones(len(batch), bool)))
     return pa.record_batch(columns, schema=schema)
 
 

@@ -6,7 +6,9 @@
     │   ├── FilterError                            a filter
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
+    │   ├── DamagedJournal      exit 2, HTTP 503   a journal that is not as it was written
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
+    ├── Refused                 exit 3             a version that the release gate did not pass
     └── Unavailable             exit 4, HTTP 503   something needed is not there
         ├── MissingIndex                           an index that is gone from its cluster
         └── MissingPackage                         an optional package, with its install line
@@ -61,10 +63,22 @@ class DamagedVersion(InputError):
     http_status = 503
 
 
+class DamagedJournal(InputError):
+    """A line of the journal is not as it was written, or of a format not known here."""
+
+    http_status = 503
+
+
 class NotFound(InputError):
     """The document, word or version asked for does not exist."""
 
     http_status = 404
+
+
+class Refused(RankwellError):
+    """The release gate did not let a new version through; the live one stays."""
+
+    exit_code = 3
 
 
 class Unavailable(RankwellError):

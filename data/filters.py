@@ -37,7 +37,7 @@ _RANGES = {
 def matching_rows(
     filter_: Mapping[str, Any], documents: DocumentStore, *, nesting: int = 0
 ) -> NDArray[np.bool_]:
-    """Returns which rows a filter accepts.
+    """Returns which live rows a filter accepts.
 
     Args:
         filter_: the condition, as the module's text describes it.
@@ -55,7 +55,7 @@ def matching_rows(
         raise FilterError(f"the filter is not a JSON object; {_EXAMPLE}")
     if nesting > MAX_NESTING:
         raise FilterError(f"the filter nests more than {MAX_NESTING} deep")
-    mask_N = np.ones(len(documents), bool)
+    mask_N = np.ones(documents.num_rows, bool) if nesting else documents.live_N.copy()
     for name, condition in filter_.items():
         if name == "not":
             mask_N &= ~matching_rows(condition, documents, nesting=nesting + 1)
@@ -95,7 +95,7 @@ def _condition(name: str, condition: Any, documents: DocumentStore) -> NDArray[n
         return _one_of(name, [condition], column, kind)
     if not condition:
         raise FilterError(f"the filter's condition on '{name}' is empty; {nearest('', _OPERATORS)}")
-    mask_N = np.ones(len(documents), bool)
+    mask_N = np.ones(documents.num_rows, bool)
     for operator, operand in condition.items():
         if operator == "any":
             if not isinstance(operand, list):

@@ -3,7 +3,9 @@
 Tokens are surface forms; the vocabulary's tables give each its term (stem, or nothing for a stop
 word). Exact BM25, the ranking features and the training of word vectors all read from here.
 
-Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
+Rows of deleted documents keep their tokens; the statistics are over the live documents alone.
+
+Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms, B sentences.
 """
 
 import json
@@ -21,13 +23,14 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer, words
 from rankwell.data.errors import DamagedVersion
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FIELDS = ("title", "text")
 NUM_FIELDS = len(FIELDS)
 
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
 LENGTHS = "lengths.npy"
+SENTENCES = "sentences.npy"
 DOCUMENT_FREQUENCIES = "document_frequencies.npy"
 COLLECTION_FREQUENCIES = "collection_frequencies.npy"
 FORMS = "forms.npy"
@@ -39,7 +42,7 @@ Array = NDArray[Any]
 
 
 class Vocabulary:
-    """The surface forms and terms of a collection, numbered by falling frequency.
+    """The surface forms and terms of a collection, by falling frequency when it was built whole.
 
     Attributes:
         counts_V: int64; occurrences of each surface form.
@@ -170,19 +173,27 @@ class Statistics:
     """The exact statistics of a collection, which every score is computed from.
 
     Attributes:
-        num_docs: N.
-        num_tokens: the terms of all documents, stop words left out.
+        num_docs: live documents.
         document_frequencies_SG: int32 [S, 1 + F]; documents with the term anywhere, then in each
             field.
         collection_frequencies_S: int64; occurrences of the term.
-        average_lengths_F: float64; mean number of terms of each field.
+        total_lengths_F: int64; number of terms of each field.
     """
 
     num_docs: int
-    num_tokens: int
     document_frequencies_SG: NDArray[np.int32]
     collection_frequencies_S: NDArray[np.int64]
-    average_lengths_F: NDArray[np.float64]
+    total_lengths_F: NDArray[np.int64]
+
+    @property
+    def num_tokens(self) -> int:
+        """The terms of all live documents, stop words left out."""
+        return int(self.total_lengths_F.sum())
+
+    @property
+    def average_lengths_F(self) -> NDArray[np.float64]:
+        """The mean number of terms of each field: float64."""
+        return self.total_lengths_F / max(self.num_docs, 1)
 
     def document_frequencies(self, term_ids_T: NDArray[np.int64], group: int = 0) -> NDArray[Any]:
         """Returns each term's document frequency, 0 for terms that the collection lacks.
@@ -213,6 +224,7 @@ class ForwardIndex:
         tokens_T: int32; surface forms, documents and their fields one after another.
         offsets: int64 [N * F + 1]; where each field of each document starts in tokens_T.
         lengths_NF: int32; terms in each field, stop words left out: BM25's document length.
+        sentences: int64 [B + 1]; where each sentence starts in tokens_T, and the last one's end.
         vocabulary: the tables over the surface forms.
         statistics: the collection's statistics, also for texts that are not part of it.
     """
@@ -220,13 +232,22 @@ class ForwardIndex:
     tokens_T: NDArray[np.int32]
     offsets: NDArray[np.int64]
     lengths_NF: NDArray[np.int32]
+    sentences: NDArray[np.int64]
     vocabulary: Vocabulary
     statistics: Statistics
 
     @property
-    def num_docs(self) -> int:
-        """N, the number of documents whose tokens these are."""
+    def num_rows(self) -> int:
+        """N, the number of rows whose tokens these are, dead ones included."""
         return (len(self.offsets) - 1) // NUM_FIELDS
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether all rows are live, and the words lie by falling frequency."""
+        counts_V = self.vocabulary.counts_V
+        return self.num_rows == self.statistics.num_docs and bool(
+            (counts_V[1:] <= counts_V[:-1]).all()
+        )
 
     def tokens(self, row: int, field: int) -> NDArray[np.int32]:
         """Returns the surface forms of one field of one document."""
@@ -256,7 +277,8 @@ class ForwardIndex:
         offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
         lengths_NF = np.zeros((len(texts), NUM_FIELDS), np.int32)
         count_lengths(tokens_T, offsets, vocabulary.term_V, lengths_NF)
-        return ForwardIndex(tokens_T, offsets, lengths_NF, vocabulary, self.statistics)
+        # nothing trains on these texts, so that their fields may stand for sentences
+        return ForwardIndex(tokens_T, offsets, lengths_NF, offsets, vocabulary, self.statistics)
 
 
 def open_forward_index(folder: Path) -> ForwardIndex:
@@ -275,11 +297,12 @@ def open_forward_index(folder: Path) -> ForwardIndex:
         vocabulary = _read_arrow(folder / VOCABULARY)
         terms = _read_arrow(folder / TERMS)
         num_docs = summary["num_docs"]
-        _check_ranges(folder, vocabulary["term"].to_numpy(), len(terms), num_docs)
+        _check_ranges(folder, vocabulary["term"].to_numpy(), len(terms), summary["num_rows"])
         return ForwardIndex(
             tokens_T=_mapped(folder / TOKENS),
             offsets=_mapped(folder / OFFSETS),
             lengths_NF=_mapped(folder / LENGTHS),
+            sentences=_mapped(folder / SENTENCES),
             vocabulary=Vocabulary(
                 vocabulary["surface"].combine_chunks(),
                 vocabulary["count"].to_numpy(),
@@ -289,17 +312,16 @@ def open_forward_index(folder: Path) -> ForwardIndex:
             ),
             statistics=Statistics(
                 num_docs=num_docs,
-                num_tokens=summary["num_indexed_tokens"],
                 document_frequencies_SG=_mapped(folder / DOCUMENT_FREQUENCIES),
                 collection_frequencies_S=_mapped(folder / COLLECTION_FREQUENCIES),
-                average_lengths_F=np.array(summary["total_lengths"], np.float64) / max(num_docs, 1),
+                total_lengths_F=np.array(summary["total_lengths"], np.int64),
             ),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DamagedVersion(f"the forward index in {folder} cannot be opened: {error}") from None
 
 
-def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_docs: int) -> None:
+def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_rows: int) -> None:
     """Checks the numbers that compiled loops use as places; tokens they check themselves.
 
     Raises:
@@ -307,10 +329,14 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_d
     """
     offsets, forms_V = _mapped(folder / OFFSETS), _mapped(folder / FORMS)
     num_tokens, num_surfaces = len(_mapped(folder / TOKENS)), len(term_V)
-    if len(offsets) != num_docs * NUM_FIELDS + 1 or len(_mapped(folder / LENGTHS)) != num_docs:
-        raise ValueError(f"offsets or lengths are not those of {num_docs} documents")
+    if len(offsets) != num_rows * NUM_FIELDS + 1 or len(_mapped(folder / LENGTHS)) != num_rows:
+        raise ValueError(f"offsets or lengths are not those of {num_rows} rows")
     if offsets[0] != 0 or offsets[-1] != num_tokens or (np.diff(offsets) < 0).any():
         raise ValueError(f"{OFFSETS} points outside of the tokens")
+    sentences = _mapped(folder / SENTENCES)
+    ends = sentences[:1].tolist() + sentences[-1:].tolist()
+    if ends != [0, num_tokens] or (np.diff(sentences) < 0).any():
+        raise ValueError(f"{SENTENCES} points outside of the tokens")
     if term_V.size and not -1 <= term_V.min() <= term_V.max() < num_terms:
         raise ValueError(f"{VOCABULARY} points outside of the terms")
     if len(forms_V) != num_surfaces or (

@@ -1,19 +1,19 @@
-"""Building a forward index: documents in, memory-mapped arrays out.
+"""Building a forward index: segmented documents in, memory-mapped arrays out.
 
 Shapes: N documents, F fields (title, text), T tokens, V surface forms, S terms.
 """
 
 import json
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numba
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rankwell.data.analysis import Analyzer, words
+from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,
@@ -23,6 +23,7 @@ from rankwell.data.forward import (
     LENGTHS,
     NUM_FIELDS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -32,39 +33,32 @@ from rankwell.data.forward import (
     count_lengths,
     open_forward_index,
 )
+from rankwell.data.segmentation import Segmented, WordNumbers
 
-_FLUSH_TOKENS = 1 << 22
 _REMAP_TOKENS = 1 << 24
 
 
 class ForwardIndexBuilder:
-    """Writes a forward index, document by document, in memory bounded by the vocabulary."""
+    """Writes a forward index, part by part, in memory bounded by the vocabulary."""
 
     def __init__(self, folder: Path) -> None:
         """Starts the files in a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._ids: dict[str, int] = _Numbering()
-        self._lengths = array("i")
-        self._buffer = array("i")
+        self._numbers = WordNumbers()
+        self._lengths = [np.zeros(0, np.int32)]
+        self._sentences = [np.zeros(0, np.int32)]
         self._spool = (folder / "tokens.spool").open("wb")
 
-    def add(self, title: str, text: str) -> int:
-        """Appends a document and returns the number of its words."""
-        number_of = self._ids.__getitem__
-        before = len(self._buffer)
-        self._buffer.extend(map(number_of, words(title)))
-        middle = len(self._buffer)
-        self._buffer.extend(map(number_of, words(text)))
-        after = len(self._buffer)
-        self._lengths.extend((middle - before, after - middle))
-        if after > _FLUSH_TOKENS:
-            self._flush()
-        return after - before
+    def add_segmented(self, part: Segmented) -> None:
+        """Appends documents; the parts may be cut anywhere, the index is the same."""
+        number_of = self._numbers.number_column(part.surfaces)
+        number_of[part.tokens_T].tofile(self._spool)
+        self._lengths.append(part.lengths_NF.ravel().astype(np.int32))
+        self._sentences.append(part.sentence_lengths)
 
     def finish(self, analyzer: Analyzer) -> ForwardIndex:
         """Numbers the words by falling frequency, counts, writes all files and opens them."""
-        self._flush()
         self._spool.close()
         spool = self._folder / "tokens.spool"
         spooled_T = (
@@ -81,10 +75,13 @@ class ForwardIndexBuilder:
             tokens_T.flush()
         del spooled_T
         spool.unlink()
-        offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int64))])
+        lengths_P = np.concatenate(self._lengths)
+        offsets = np.concatenate([[0], np.cumsum(lengths_P, dtype=np.int64)])
         np.save(self._folder / OFFSETS, offsets)
-        terms, term_V = _term_table(analyzer.terms(surfaces))
-        self._write_vocabulary(surfaces, counts_V, term_V, terms)
+        lengths_B = np.concatenate(self._sentences)
+        np.save(self._folder / SENTENCES, np.cumsum(np.concatenate([[0], lengths_B])))
+        terms, term_V = _term_table(analyzer.terms(surfaces.to_pylist()))
+        write_vocabulary(self._folder, surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
         return open_forward_index(self._folder)
 
@@ -92,38 +89,23 @@ class ForwardIndexBuilder:
         """Lets go of the spool of a build that ends early."""
         self._spool.close()
 
-    def _flush(self) -> None:
-        self._buffer.tofile(self._spool)
-        self._buffer = array("i")
-
     def _numbered(
         self, spooled_T: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], list[str]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.StringArray]:
         """Returns the counts, the new number of each old one, and the surfaces in new order."""
-        counts = np.zeros(len(self._ids), np.int64)
+        counts = np.zeros(len(self._numbers), np.int64)
         for start in range(0, len(spooled_T), _REMAP_TOKENS):
             counts += np.bincount(
-                spooled_T[start : start + _REMAP_TOKENS], minlength=len(self._ids)
+                spooled_T[start : start + _REMAP_TOKENS], minlength=len(self._numbers)
             )
-        found = list(self._ids)
-        order = sorted(range(len(found)), key=lambda old: (-counts[old], found[old]))
+        found = self._numbers.words()
+        order = pc.sort_indices(
+            pa.table({"count": counts, "word": found}),
+            sort_keys=[("count", "descending"), ("word", "ascending")],
+        )
         new_id_V = np.empty(len(found), np.int32)
         new_id_V[order] = np.arange(len(found), dtype=np.int32)
-        return counts[order], new_id_V, [found[old] for old in order]
-
-    def _write_vocabulary(
-        self,
-        surfaces: list[str],
-        counts_V: NDArray[np.int64],
-        term_V: NDArray[np.int32],
-        terms: list[str],
-    ) -> None:
-        table = pa.table(
-            {"surface": pa.array(surfaces, pa.string()), "count": counts_V, "term": term_V}
-        )
-        _write_arrow(table, self._folder / VOCABULARY)
-        _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), self._folder / TERMS)
-        np.save(self._folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
+        return counts[order], new_id_V, found.take(order)
 
     def _write_statistics(
         self,
@@ -136,20 +118,39 @@ class ForwardIndexBuilder:
         count_lengths(tokens_T, offsets, term_V, lengths_NF)
         document_frequencies_SG = np.zeros((num_terms, 1 + NUM_FIELDS), np.int32)
         collection_frequencies_S = np.zeros(num_terms, np.int64)
-        _count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
+        count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
         np.save(self._folder / LENGTHS, lengths_NF)
         np.save(self._folder / DOCUMENT_FREQUENCIES, document_frequencies_SG)
         np.save(self._folder / COLLECTION_FREQUENCIES, collection_frequencies_S)
-        totals_F = lengths_NF.sum(axis=0, dtype=np.int64)
-        summary = {
-            "format_version": FORMAT_VERSION,
-            "fields": FIELDS,
-            "num_docs": len(lengths_NF),
-            "num_tokens": len(tokens_T),
-            "num_indexed_tokens": int(totals_F.sum()),
-            "total_lengths": totals_F.tolist(),
-        }
-        (self._folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+        write_summary(
+            self._folder, len(lengths_NF), len(lengths_NF), lengths_NF.sum(axis=0, dtype=np.int64)
+        )
+
+
+def write_vocabulary(
+    folder: Path,
+    surfaces: pa.StringArray,
+    counts_V: NDArray[np.int64],
+    term_V: NDArray[np.int32],
+    terms: Sequence[str],
+) -> None:
+    """Writes the tables over the surface forms and the terms."""
+    table = pa.table({"surface": surfaces, "count": counts_V, "term": term_V})
+    _write_arrow(table, folder / VOCABULARY)
+    _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), folder / TERMS)
+    np.save(folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
+
+
+def write_summary(folder: Path, num_rows: int, num_docs: int, totals_F: NDArray[np.int64]) -> None:
+    """Writes the numbers of a forward index: rows, live documents, terms of the live ones."""
+    summary = {
+        "format_version": FORMAT_VERSION,
+        "fields": FIELDS,
+        "num_rows": num_rows,
+        "num_docs": num_docs,
+        "total_lengths": totals_F.tolist(),
+    }
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
 
 
 class _Numbering(dict[str, int]):
@@ -173,13 +174,14 @@ def _write_arrow(table: pa.Table, path: Path) -> None:
 
 
 @numba.njit(cache=True)
-def _count_terms(
+def count_terms(
     tokens_T: Array,
     offsets: Array,
     term_V: Array,
     document_frequencies_SG: Array,
     collection_frequencies_S: Array,
 ) -> None:
+    """Adds up the documents (anywhere, then in each field) and the occurrences of each term."""
     num_fields = document_frequencies_SG.shape[1] - 1
     seen = np.full(document_frequencies_SG.shape, -1, np.int64)
     for place in range(len(offsets) - 1):

@@ -32,7 +32,7 @@ MAX_RELEVANCE = 1000
 _BUFFER_BYTES = 1 << 20
 
 # what a collection's folder holds besides the user's own files
-OWN_FOLDERS = ("versions", "rejected", "jobs", "clicks", "tuning")
+OWN_FOLDERS = ("versions", "rejected", "jobs", "journal", "clicks", "tuning")
 
 ID_FIELDS = ("_id", "id", "doc_id")
 

@@ -4,9 +4,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import orjson
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,9 +19,17 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from rankwell.data.errors import InputError, nearest
 from rankwell.data.progress import Progress
 
+FORMS = ("auto", "json")
+
 _LINE_EVERY_SECONDS = 5.0
+_JSON_EVERY_SECONDS = 1.0
+_LEAST_SECONDS = 0.5  # a rate over less says little
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -41,13 +51,26 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def shown_progress() -> Iterator[Progress]:
-    """Gives a progress that draws bars on a terminal, and writes plain lines elsewhere."""
-    if err.is_terminal:
+def shown_progress(form: str = "auto") -> Iterator[Progress]:
+    """Gives a progress that is shown on stderr.
+
+    Args:
+        form: auto draws bars on a terminal and writes plain lines elsewhere; json writes a line of
+            JSON at each sign, at most one a second and step.
+
+    Raises:
+        InputError: there is no such form.
+    """
+    if form not in FORMS:
+        raise InputError(f"--progress is '{form}'; {nearest(form, FORMS)}")
+    if form == "json":
+        yield _JsonLines()
+    elif err.is_terminal:
         with Bars(
             TextColumn("{task.description:<32}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=err,
@@ -61,11 +84,14 @@ class _Bars:
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._tasks: dict[str, Any] = {}
+        self._rates = _Rates()
 
     def __call__(self, step: str, done: int, total: int | None = None) -> None:
         if step not in self._tasks:
-            self._tasks[step] = self._bars.add_task(step, total=total)
-        self._bars.update(self._tasks[step], completed=done, total=total)
+            self._tasks[step] = self._bars.add_task(step, total=total, rate="")
+        per_second = self._rates.of(step, done, total)[0]
+        rate = f"{per_second:,.0f}/s" if per_second else ""
+        self._bars.update(self._tasks[step], completed=done, total=total, rate=rate)
 
 
 class _Lines:
@@ -73,11 +99,55 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        self._rates = _Rates()
 
     def __call__(self, step: str, done: int, total: int | None = None) -> None:
         now = time.monotonic()
+        per_second, remaining = self._rates.of(step, done, total)
         ended = total is not None and done >= total
         if ended or now - self._last.setdefault(step, now) >= _LINE_EVERY_SECONDS:
             self._last[step] = now
             of = f" of {total:,}" if total is not None else ""
-            err.print(f"{step}: {done:,}{of}")
+            rate = f", {per_second:,.0f}/s" if per_second else ""
+            left = f", {remaining:.0f} s left" if remaining else ""
+            err.print(f"{step}: {done:,}{of}{rate}{left}")
+
+
+class _JsonLines:
+    """A line of JSON for machines: step, done, total, per_second, remaining_s."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._rates = _Rates()
+
+    def __call__(self, step: str, done: int, total: int | None = None) -> None:
+        now = time.monotonic()
+        per_second, remaining = self._rates.of(step, done, total)
+        ended = total is not None and done >= total
+        if not ended and now - self._last.get(step, 0.0) < _JSON_EVERY_SECONDS:
+            return
+        self._last[step] = now
+        line = {
+            "step": step,
+            "done": done,
+            "total": total,
+            "per_second": per_second and round(per_second, 1),
+            "remaining_s": remaining and round(remaining, 1),
+        }
+        sys.stderr.write(orjson.dumps(line).decode() + "\n")
+
+
+class _Rates:
+    """How fast each step goes on, from its first sign."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def of(self, step: str, done: int, total: int | None) -> tuple[float | None, float | None]:
+        """Returns the rate a second and the seconds that are left, None where not known yet."""
+        started, before = self._first.setdefault(step, (time.monotonic(), done))
+        seconds = time.monotonic() - started
+        if done <= before or seconds < _LEAST_SECONDS:
+            return None, None
+        per_second = (done - before) / seconds
+        return per_second, None if total is None else max(total - done, 0) / per_second

@@ -5,9 +5,9 @@
       versions/000001/       manifest.json and the files it lists
       versions/.draft-…      a version that is being written; never opened, removed by the next job
 
-A draft is written beside the versions, every file hashed and fsynced, then renamed to its number;
-only then does `current` move, by an atomic replace. Whatever interrupts a job before that leaves
-`current` as it was.
+A draft is written beside the versions, every file hashed and fsynced, then sealed: renamed to its
+number. Only when the release gate lets it pass does `current` move, by an atomic replace. Whatever
+interrupts a job before that leaves `current` as it was.
 """
 
 import contextlib
@@ -19,14 +19,15 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rankwell.data.durable import fsync_folder, replace_text
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 DOCUMENTS = "documents.arrow"
@@ -35,6 +36,7 @@ LEXICAL = "lexical"
 VECTORS = "vectors"
 ANALYSIS = "analysis.json"
 ENCODER = "encoder"
+CANARIES = "canaries.json"
 RANKER = "ranker"
 EVALUATION = "evaluation.json"
 
@@ -57,7 +59,6 @@ _LIBRARIES = (
 )
 _DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
 _LOCK = "lock"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Manifest:
 
     Attributes:
         counts: documents read, added, changed, unchanged, rejected, deleted, live, empty.
+        journal: the number of the last journal entry that is folded in, 0 without any.
         fingerprints: of analysis, encoder, features and ranker, where there is one.
         labels: what people should know, such as "not judged".
         files: every file of the version but the manifest, by its path inside the folder.
@@ -86,6 +88,7 @@ class Manifest:
     config: Mapping[str, Any]
     counts: Mapping[str, int]
     fingerprints: Mapping[str, str]
+    journal: int = 0
     labels: tuple[str, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class VersionStore:
         """
         version = self.open(name)
         for path, record in version.manifest.files.items():
-            if _sha256(version.folder / path) != record.sha256:
+            if file_record(version.folder / path) != record:
                 raise DamagedVersion(
                     _damage(version.folder, path, "has changed since it was written")
                 )
@@ -188,19 +191,12 @@ class VersionStore:
     def draft(self) -> Iterator["Draft"]:
         """Locks the collection and gives a folder to write the next version into.
 
-        The draft is removed again unless it is published.
+        The draft is removed again unless it is sealed.
 
         Raises:
-            InputError: another job is at work on the collection.
+            InputError: another job is at work on the collection, or its folder cannot be written.
         """
-        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        with (self.folder / JOBS / _LOCK).open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another job is at work on {self.folder}; wait until it has ended"
-                ) from None
+        with self.locked():
             versions = self.folder / VERSIONS
             versions.mkdir(exist_ok=True)
             for stale in versions.glob(".draft-*"):  # of a job that died; the lock proves it
@@ -213,15 +209,55 @@ class VersionStore:
             finally:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def rewriting(self, name: str) -> Iterator["Draft"]:
+        """Gives a folder to write a version of the same name into; the lock must be held.
+
+        What stands there at the end is removed: the old version, when both were exchanged.
+        """
+        draft = Draft(self, name)
+        shutil.rmtree(draft.folder, ignore_errors=True)  # of an attempt that died
+        draft.folder.mkdir()
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the lock of the collection; the system frees that of a process that dies.
+
+        Raises:
+            InputError: another job is at work on the collection, or its folder cannot be written.
+        """
+        try:
+            (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / JOBS / _LOCK).open("a+")
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} cannot be written: {error.strerror}; a job needs to write there"
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another job is at work on {self.folder}; wait until it has ended"
+                ) from None
+            yield
+
+    def remove(self, name: str) -> None:
+        """Removes a version that is not live; files that others share stay theirs."""
+        assert name != self.current_name()
+        folder = self.folder / VERSIONS / name
+        doomed = folder.with_name(f".draft-removed-{name}")  # never opened, whatever happens now
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        fsync_folder(doomed.parent)
+
     def set_current(self, name: str) -> None:
         """Makes a version the live one, atomically."""
-        pointer = self.folder / f".{CURRENT}.new"
-        with pointer.open("w") as file:
-            file.write(name + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        pointer.replace(self.folder / CURRENT)
-        _fsync_folder(self.folder)
+        replace_text(self.folder / CURRENT, name + "\n")
 
 
 class Draft:
@@ -241,35 +277,77 @@ class Draft:
             DamagedVersion: a file is not what it was when that version was published.
         """
         for path, record in version.manifest.files.items():
-            if path == part or path.startswith(part + "/"):
-                target = self.folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(version.folder / path, target)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(version.folder / path, target)
-                if _sha256(target) != record.sha256:
-                    raise DamagedVersion(
-                        f"{path} has changed since version {version.name} was written; nothing was "
-                        "published: build it again with rankwell index --full"
-                    )
-                self._shared[path] = record
+            asked = path == part or path.startswith(part + "/")
+            if asked and not self.place(version.folder / path, path, record):
+                raise DamagedVersion(
+                    f"{path} has changed since version {version.name} was written; nothing was "
+                    "published: build it again with rankwell index --full"
+                )
 
-    def publish(
+    def place(self, source: Path, path: str, record: FileRecord) -> bool:
+        """Puts a finished file at a path of the draft, by a hard link where possible.
+
+        Returns:
+            Whether it is what the record says; otherwise nothing lies at the path.
+        """
+        target = self._linked(source, path)
+        if file_record(target, fsync=True) != record:
+            target.unlink()
+            return False
+        self._shared[path] = record
+        return True
+
+    def adopt(self, manifest: bytes) -> Version:
+        """Makes the draft the version of a manifest made elsewhere, as it is; not live yet.
+
+        Every file must have been placed.
+
+        Raises:
+            DamagedVersion: the manifest cannot be read.
+            InputError: there is a version of that name.
+        """
+        parsed = parse_manifest(manifest)
+        assert self._shared == parsed.files
+        if parsed.version in self._store.names():
+            raise InputError(f"{self._store.folder} has a version {parsed.version} already")
+        return self._finish(parsed.version, manifest)
+
+    def take(self, folder: Path, part: str, files: Mapping[str, FileRecord]) -> None:
+        """Takes the files of a finished piece of work, by hard links where possible.
+
+        Args:
+            folder: of the piece.
+            part: the file or folder of the version that they become; a file if there is only one
+                of that name.
+            files: their paths inside the folder, hashed and fsynced.
+        """
+        for name, record in files.items():
+            path = part if name == part else f"{part}/{name}"
+            self._linked(folder / name, path)
+            self._shared[path] = record
+
+    def _linked(self, source: Path, path: str) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+        return target
+
+    def seal(
         self,
         *,
         config: Mapping[str, Any],
         counts: Mapping[str, int],
         fingerprints: Mapping[str, str],
+        journal: int = 0,
         labels: tuple[str, ...] = (),
     ) -> Version:
-        """Hashes and fsyncs every file, writes the manifest, and makes the version the live one."""
-        files = {}
-        for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
-            path = file.relative_to(self.folder).as_posix()
-            files[path] = self._shared.get(path) or FileRecord(
-                file.stat().st_size, _sha256(file, fsync=True)
-            )
+        """Hashes and fsyncs every file, writes the manifest and makes the draft a version.
+
+        It is not live yet: `VersionStore.set_current` makes it so.
+        """
         manifest = Manifest(
             version=self.name,
             parent=self._parent(),
@@ -277,24 +355,39 @@ class Draft:
             config=config,
             counts=counts,
             fingerprints=fingerprints,
+            journal=journal,
             labels=labels,
             libraries=_library_versions(),
-            files=files,
+            files=self._files(),
         )
-        content = asdict(manifest)
-        with (self.folder / MANIFEST).open("w") as out:
-            json.dump({**content, _DIGEST: _digest(content)}, out, indent=1)
-            out.write("\n")
+        return self._finish(self.name, _written(manifest))
+
+    def reseal(self, manifest: Manifest) -> None:
+        """Hashes and fsyncs every file, and writes a manifest that differs in the files alone."""
+        self._write_manifest(_written(replace(manifest, files=self._files())))
+
+    def _files(self) -> dict[str, FileRecord]:
+        files = {}
+        for file in sorted(p for p in self.folder.rglob("*") if p.is_file()):
+            path = file.relative_to(self.folder).as_posix()
+            files[path] = self._shared.get(path) or file_record(file, fsync=True)
+        return files
+
+    def _finish(self, name: str, manifest: bytes) -> Version:
+        """Writes the manifest, fsyncs what is not yet, and gives the folder its name."""
+        self._write_manifest(manifest)
+        target = self._store.folder / VERSIONS / name
+        self.folder.rename(target)
+        fsync_folder(target.parent)
+        return self._store.open(name)
+
+    def _write_manifest(self, manifest: bytes) -> None:
+        with (self.folder / MANIFEST).open("wb") as out:
+            out.write(manifest)
             out.flush()
             os.fsync(out.fileno())
         for folder in [p for p in self.folder.rglob("*") if p.is_dir()] + [self.folder]:
-            _fsync_folder(folder)
-        target = self._store.folder / VERSIONS / self.name
-        self.folder.rename(target)
-        _fsync_folder(target.parent)
-        version = self._store.open(self.name)
-        self._store.set_current(self.name)
-        return version
+            fsync_folder(folder)
 
     def _parent(self) -> str | None:
         try:
@@ -303,25 +396,59 @@ class Draft:
             return None
 
 
-def _read_manifest(folder: Path) -> Manifest:
+class _OtherFormat(DamagedVersion):
+    """A manifest that this rankwell does not read."""
+
+
+def parse_manifest(content: bytes, collection: Path = Path("DIR")) -> Manifest:
+    """Reads the content of a manifest.json.
+
+    Args:
+        content: of the file.
+        collection: the folder that a message tells to bring up to date.
+
+    Raises:
+        DamagedVersion: it is none, damaged or of another format; the message follows its name.
+    """
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
+        raw = json.loads(content)
         if raw["format_version"] != FORMAT_VERSION:
-            raise DamagedVersion(
-                f"{folder} has format {raw['format_version']}; this rankwell reads format "
-                f"{FORMAT_VERSION}"
-            )
+            raise _OtherFormat(_other_format(raw, collection))
         if raw.pop(_DIGEST) != _digest(raw):
-            raise DamagedVersion(_damage(folder, MANIFEST, "has changed since it was written"))
-        if raw["version"] != folder.name:
-            raise DamagedVersion(_damage(folder, MANIFEST, f"is of version {raw['version']}"))
+            raise DamagedVersion("has changed since it was written")
         raw["labels"] = tuple(raw["labels"])
         raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
         return Manifest(**raw)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedVersion(
-            _damage(folder, MANIFEST, f"cannot be read ({type(error).__name__}: {error})")
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedVersion(f"cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder.parent.parent)
+        if manifest.version != folder.name:
+            raise DamagedVersion(f"is of version {manifest.version}")
+    except OSError as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, f"cannot be read ({error})")) from None
+    except _OtherFormat as error:
+        raise DamagedVersion(f"version {folder.name} {error}") from None
+    except DamagedVersion as error:
+        raise DamagedVersion(_damage(folder, MANIFEST, str(error))) from None
+    return manifest
+
+
+def _other_format(raw: Mapping[str, Any], collection: Path) -> str:
+    found = raw["format_version"]
+    writer = raw.get("libraries", {}).get("rankwell", "of another version")
+    said = f"has format {found}; this rankwell reads format {FORMAT_VERSION}"
+    if found > FORMAT_VERSION:
+        return f"{said}: read it with rankwell {writer}, which wrote it, or a newer one"
+    return f"{said}: bring it up to date with rankwell index {collection} --full"
+
+
+def _written(manifest: Manifest) -> bytes:
+    content = asdict(manifest)
+    return (json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n").encode()
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -330,27 +457,18 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _damage(folder: Path, path: str, what: str) -> str:
     return (
-        f"version {folder.name} is damaged: {path} {what}; go back with an older version's name "
-        f"in the file '{CURRENT}', or build a new one with rankwell index --full"
+        f"version {folder.name} is damaged: {path} {what}; go back with rankwell rollback, or "
+        "build a new one with rankwell index --full"
     )
 
 
-def _sha256(path: Path, *, fsync: bool = False) -> str:
-    digest = hashlib.sha256()
+def file_record(path: Path, *, fsync: bool = False) -> FileRecord:
+    """Returns the size and the hash of a file, after an fsync where asked for."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         if fsync:
             os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return FileRecord(os.fstat(file.fileno()).st_size, digest)
 
 
 def _library_versions() -> dict[str, str]:

@@ -91,17 +91,38 @@ def _number(path: Path, line: int, what: str, value: object) -> float:
     return number
 
 
-def write_trec_run(path: Path, run: Run, tag: str) -> None:
-    """Writes a run in TREC's six columns: query, Q0, document, rank, score, tag.
+def write_run(path: Path, run: Run, tag: str) -> None:
+    """Writes a run: BEIR's JSON object of objects for a .json, else TREC's six columns.
+
+    Scores are made from the ranks and fall strictly, since measures disagree about ties.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or an id has white space, which TREC's form cannot
+            hold.
     """
+    scored = {
+        query_id: {doc_id: len(doc_ids) - place for place, doc_id in enumerate(doc_ids)}
+        for query_id, doc_ids in run.items()
+    }
+    text = (
+        orjson.dumps(scored).decode()
+        if path.suffix == ".json"
+        else "".join(_trec_lines(query_id, found, tag) for query_id, found in scored.items())
+    )
     try:
-        with path.open("w", encoding="utf-8") as file:
-            for query_id, doc_ids in run.items():
-                for place, doc_id in enumerate(doc_ids):
-                    score = len(doc_ids) - place
-                    file.write(f"{query_id} Q0 {doc_id} {place + 1} {score} {tag}\n")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"the run {path} cannot be written: {error.strerror}") from None
+
+
+def _trec_lines(query_id: str, found: Mapping[str, int], tag: str) -> str:
+    for name in (query_id, *found):
+        if len(name.split()) != 1:
+            raise InputError(
+                f"the id '{name}' has white space, which TREC's columns cannot hold; name the run "
+                "with .json to write BEIR's form"
+            )
+    return "".join(
+        f"{query_id} Q0 {doc_id} {rank} {score} {tag}\n"
+        for rank, (doc_id, score) in enumerate(found.items(), start=1)
+    )

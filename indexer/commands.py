@@ -1,27 +1,27 @@
-"""The commands that make a collection an index: new, index, status, verify."""
+"""The commands that make a collection an index: new and index."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from rankwell.data.config import ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import out, print_json, say, shown_progress, warn
-from rankwell.data.versions import VersionStore
-from rankwell.indexer.engines import unused_indexes_if_reachable
-from rankwell.indexer.job import IndexReport, index_collection
+from rankwell.data.release import Check, Gate
+from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress, warn
+from rankwell.indexer.executors import executor_named
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.operating import prune, publish, rollback, status, verify, versions
+from rankwell.indexer.releasing import refusal
+from rankwell.indexer.report import IndexReport
 from rankwell.indexer.starting import (
     config_of_beir,
     config_of_elasticsearch,
     config_of_files,
     write_config,
 )
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def new(
@@ -99,22 +99,68 @@ def new(
     say(f"wrote {path}; next: rankwell index {folder}")
 
 
-def index(
-    folder: Folder,
-    full: Annotated[
-        bool, typer.Option("--full", help="Train word vectors again and build everything anew.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Build a version from the configured sources and publish it."""
-    with shown_progress() as progress:
-        report = index_collection(folder, full=full, progress=progress)
-    for warning in report.warnings:
-        warn(warning)
-    if json:
-        print_json(asdict(report))
-    else:
-        _print_report(report, folder)
+def index_command(gate: Gate) -> Callable[..., None]:
+    """Returns the command `index` with the release gate that it asks."""
+
+    def index(
+        folder: Folder,
+        full: Annotated[
+            bool,
+            typer.Option("--full", help="Train word vectors again and build everything anew."),
+        ] = False,
+        allow_shrink: Annotated[
+            bool, typer.Option("--allow-shrink", help="Go on though many documents are gone.")
+        ] = False,
+        executor: Annotated[
+            str, typer.Option(help="Where documents are analysed: local or ray.")
+        ] = "local",
+        workers: Annotated[
+            int, typer.Option(help="Processes; worth it past a million documents.")
+        ] = 1,
+        address: Annotated[
+            str | None, typer.Option(help="Of the Ray cluster; none: one on this machine.")
+        ] = None,
+        shared: Annotated[
+            str,
+            typer.Option(
+                metavar="URL", help="Where workers on other hosts leave shards: a folder, s3://..."
+            ),
+        ] = "",
+        progress_form: Annotated[
+            str, typer.Option("--progress", help="auto, or json: lines for machines on stderr.")
+        ] = "auto",
+        json: Json = False,
+    ) -> None:
+        """Build a version from the configured sources and the journal, and publish it."""
+        with shown_progress(progress_form) as progress:
+            report = index_collection(
+                folder,
+                full=full,
+                allow_shrink=allow_shrink,
+                executor=executor_named(executor, workers, address),
+                shared=shared,
+                gate=gate,
+                progress=progress,
+            )
+        for warning in report.warnings:
+            warn(warning)
+        if json:
+            print_json(asdict(report))
+        else:
+            _print_report(report, folder)
+        raise_refused(folder, report)
+
+    return index
+
+
+def raise_refused(folder: Path, report: IndexReport) -> None:
+    """Ends a command with the gate's exit code where the gate refused the job's version.
+
+    Raises:
+        Refused: it did.
+    """
+    if report.refused:
+        raise refusal(folder, report.refused, [Check(**check) for check in report.gate])
 
 
 def _print_report(report: IndexReport, folder: Path) -> None:
@@ -123,62 +169,26 @@ def _print_report(report: IndexReport, folder: Path) -> None:
         f"read {c.read:,} = {c.added:,} added + {c.changed:,} changed + {c.unchanged:,} unchanged "
         f"+ {c.rejected:,} rejected; {c.deleted:,} deleted; {c.live:,} live"
     )
+    if c.overridden:
+        say(f"{c.overridden:,} more records were overridden by the journal")
+    for check in report.gate:
+        if check["found"].startswith("warning: "):
+            warn(check["found"].removeprefix("warning: "))
+    if report.refused:
+        return
     if not report.published:
         say(f"nothing changed; version {report.version} stays live")
         return
     seconds = sum(report.seconds.values())
     say(
-        f"version {report.version} is live, after {seconds:.1f} s; next: "
+        f"version {report.version} is live, after {seconds:.1f} s ({report.mode}); next: "
         f"rankwell search {folder} 'your query'"
     )
 
 
-def status(folder: Folder, json: Json = False) -> None:
-    """Say which version is live, what it holds and what it lacks."""
-    store = VersionStore(folder)
-    version = store.open()
-    manifest = version.manifest
-    total_bytes = sum(record.size_bytes for record in manifest.files.values())
-    facts: dict[str, Any] = {
-        "version": manifest.version,
-        "created_at": manifest.created_at,
-        "documents": manifest.counts["live"],
-        "bytes": total_bytes,
-        "ranker": manifest.fingerprints.get("ranker"),
-        "labels": list(manifest.labels),
-        "versions": store.names(),
-        "unused_indexes": unused_indexes_if_reachable(folder),
-    }
-    if json:
-        print_json(facts)
-        return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("live version", f"{manifest.version}, made {manifest.created_at}")
-    table.add_row("documents", f"{manifest.counts['live']:,}")
-    table.add_row("size on disk", f"{total_bytes / 1e6:,.1f} MB")
-    table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
-    table.add_row("labels", "; ".join(manifest.labels) or "none")
-    table.add_row("versions kept", ", ".join(store.names()))
-    if unused := facts["unused_indexes"]:
-        table.add_row("unused indexes", ", ".join(unused))
-    out.print(table)
-
-
-def verify(
-    folder: Folder,
-    version: Annotated[str | None, typer.Option(help="Another version than the live one.")] = None,
-    json: Json = False,
-) -> None:
-    """Read every file of a version and compare its hash with the manifest."""
-    checked = VersionStore(folder).verify(version)
-    num_files = len(checked.manifest.files)
-    if json:
-        print_json({"version": checked.name, "files": num_files, "intact": True})
-    else:
-        say(f"version {checked.name} is intact: {num_files} files match their hashes")
-
-
-def register(app: typer.Typer) -> None:
-    """Adds this package's commands."""
-    for command in (new, index, status, verify):
+def register(app: typer.Typer, gate: Gate) -> None:
+    """Adds this package's commands; index asks the gate before a version becomes live."""
+    app.command()(new)
+    app.command("index")(index_command(gate))
+    for command in (status, versions, verify, publish, rollback, prune):
         app.command()(command)

@@ -19,7 +19,12 @@ VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
 # the trained word of each surface form of the forward index, -1 where it has none: int32 [V]
 WORDS_FILE = "words.npy"
+# rows that are never candidates: documents without known words, and dead ones
 ZEROS_FILE = "zeros.npy"
+
+_ADDED_ROWS = 1 << 16
+_SAMPLE_ROWS = 64
+_SAMPLE_K = 10
 
 
 def _faiss() -> ModuleType:
@@ -31,7 +36,9 @@ def _faiss() -> ModuleType:
     return module
 
 
-def save_vectors(folder: Path, vectors_ND: NDArray[np.float32]) -> NDArray[np.float16]:
+def save_vectors(
+    folder: Path, vectors_ND: NDArray[np.float32] | NDArray[np.float16]
+) -> NDArray[np.float16]:
     """Writes document vectors in half precision: what every dense score is computed from."""
     folder.mkdir(parents=True, exist_ok=True)
     half_ND = vectors_ND.astype(np.float16)
@@ -88,16 +95,50 @@ class FaissEngine:
             ) from None
 
     @classmethod
-    def build(cls, folder: Path, vectors_ND: NDArray[np.float16]) -> "FaissEngine":
-        """Writes an index of all vectors into a folder and opens it."""
+    def build(
+        cls, folder: Path, vectors_ND: NDArray[np.float16], live_N: NDArray[np.bool_] | None = None
+    ) -> "FaissEngine":
+        """Writes an index of the live rows' vectors into a folder and opens it.
+
+        Args:
+            folder: of the index.
+            vectors_ND: of all rows.
+            live_N: which rows are live; None: all.
+        """
         faiss = _faiss()
+        live_N = np.ones(len(vectors_ND), bool) if live_N is None else live_N
         folder.mkdir(parents=True, exist_ok=True)
         index = faiss.IndexFlatIP(vectors_ND.shape[1])
-        for start in range(0, len(vectors_ND), 1 << 16):
-            index.add(np.ascontiguousarray(vectors_ND[start : start + (1 << 16)], np.float32))
+        for start in range(0, len(vectors_ND), _ADDED_ROWS):
+            rows = slice(start, start + _ADDED_ROWS)
+            # a row of zeros is never a candidate, so the dead ones become that
+            index.add(vectors_ND[rows].astype(np.float32) * live_N[rows, None])
         faiss.write_index(index, str(folder / INDEX_FILE))
-        np.save(folder / ZEROS_FILE, np.flatnonzero(~vectors_ND.any(1)))
+        np.save(folder / ZEROS_FILE, np.flatnonzero(~(vectors_ND.any(1) & live_N)))
         return cls(folder)
+
+    def recall(self, vectors_ND: NDArray[np.float16], live_N: NDArray[np.bool_]) -> float:
+        """Returns the share of the true ten nearest rows that it finds, over a sample of rows.
+
+        A row counts as found where its inner product is no less than that of the true tenth.
+        """
+        rows = np.flatnonzero(live_N & vectors_ND.any(1))
+        rows = rows[:: max(1, len(rows) // _SAMPLE_ROWS)][:_SAMPLE_ROWS]
+        if not len(rows):
+            return 1.0
+        queries_QD = vectors_ND[rows].astype(np.float32)
+        k = min(_SAMPLE_K, int(live_N.sum()))
+        best_Qk = np.full((len(rows), k), -np.inf, np.float32)
+        for start in range(0, len(vectors_ND), _ADDED_ROWS):
+            part = slice(start, start + _ADDED_ROWS)
+            scores = queries_QD @ vectors_ND[part].astype(np.float32).T
+            scores[:, ~live_N[part]] = -np.inf
+            best_Qk = -np.sort(-np.concatenate([best_Qk, scores], axis=1), axis=1)[:, :k]
+        found = self.search(queries_QD, k)
+        is_found_Qk = (found.rows_QK >= 0) & (found.scores_QK >= best_Qk[:, -1:] - 1e-4)
+        # a row without words is no candidate, though its product may be among the best
+        wanted_Q = np.minimum((best_Qk > 0).sum(1), k).clip(min=1)
+        return float((is_found_Qk.sum(1) / wanted_Q).clip(max=1).mean())
 
     def search(
         self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None

@@ -1,20 +1,25 @@
-"""Which engines a version has: built for a draft, opened for a search, mended where they are gone.
+"""Which engines a version has: built for it, opened for a search, mended where they are gone.
 
 The lexical engine is tantivy, whose files are a version's own, or Elasticsearch, of which a version
 holds the name of an index. Where an Elasticsearch is, comes from the folder's rankwell.toml and not
 from the version: a cluster may move.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     CONFIG_FILE,
     ELASTICSEARCH,
     Config,
-    ElasticsearchConfig,
     config_from_mapping,
     load_config,
 )
@@ -34,102 +39,208 @@ Engine = CandidateEngine[Any]
 ELASTICSEARCH_RECORD = "elasticsearch.json"
 
 
-def fault_of_document(config: Config, document: Document) -> str | None:
-    """Returns why the configured engine could never take a document; None where it can."""
-    if config.lexical.engine != ELASTICSEARCH:
-        return None
-    from rankwell.indexer.elasticsearch import bulk
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What a lexical index is made of.
 
-    num_bytes = len(document.text.encode()) + len(document.title.encode())
-    return bulk.fault_of_document(document.doc_id, num_bytes, config.elasticsearch)
+    Attributes:
+        config: of the version.
+        forward: the terms of every row.
+        documents: what is shown and filtered, and which rows are live.
+        analysis: the fingerprint of the analysis.
+        vectors: the folder of the documents' vectors, for an index that holds them too.
+        encoder: the fingerprint of their encoder.
+    """
+
+    config: Config
+    forward: ForwardIndex
+    documents: DocumentStore
+    analysis: str
+    vectors: Path
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The version whose lexical index a new one carries on.
+
+    Attributes:
+        version: of the same analysis.
+        dead_rows: int64; its rows that are deleted or replaced.
+        num_fresh: how many of the last rows it does not have.
+    """
+
+    version: Version
+    dead_rows: NDArray[np.int64]
+    num_fresh: int
+
+
+def faults_of_documents(config: Config) -> Callable[[Document], str | None]:
+    """Returns what says why the configured engine could never take a document; None: it can."""
+    if config.lexical.engine != ELASTICSEARCH:
+        return lambda document: None
+    from rankwell.indexer.elasticsearch.bulk import fault_of_document
+
+    def fault(document: Document) -> str | None:
+        num_bytes = len(document.text.encode()) + len(document.title.encode())
+        return fault_of_document(document.doc_id, num_bytes, config.elasticsearch)
+
+    return fault
+
+
+def same_index(version: Version, config: Config) -> bool:
+    """Returns whether the lexical index of a version would be the same under a configuration."""
+    then = config_from_mapping(version.manifest.config)
+    if config.lexical.engine != ELASTICSEARCH:
+        return then.lexical.engine != ELASTICSEARCH
+    return (
+        then.lexical.engine,
+        then.lexical.k1,
+        then.lexical.b,
+        then.collection.name,
+        then.elasticsearch.layout,
+    ) == (
+        config.lexical.engine,
+        config.lexical.k1,
+        config.lexical.b,
+        config.collection.name,
+        config.elasticsearch.layout,
+    )
 
 
 def build_lexical(
-    draft: Path,
-    config: Config,
-    forward: ForwardIndex,
-    documents: DocumentStore,
-    *,
-    analysis: str,
-    encoder: str,
+    target: Path,
+    indexed: Indexed,
     folder: Path,
+    before: Before | None = None,
+    *,
     rejected: Path,
-    live: Version | None = None,
     progress: Progress = silent,
-) -> Engine:
-    """Builds the configured lexical engine for a draft.
+) -> None:
+    """Builds the configured lexical index.
 
     Args:
-        draft: the draft's folder, with its vectors.
-        config: of the collection.
-        forward: the terms of every row.
-        documents: what is shown and filtered.
-        analysis: the fingerprint of the analysis.
-        encoder: the fingerprint of the encoder of the vectors.
+        target: the folder for its files.
+        indexed: what it is made of.
         folder: the collection's.
-        rejected: a file for the documents that the engine refuses.
-        live: the version before, whose index a new one may start from.
+        before: a version whose index may be carried on; None: built from nothing.
+        rejected: a file for the documents that a cluster refuses.
         progress: told of the documents.
 
     Raises:
-        InputError: the engine refused documents, which are in `rejected`.
+        InputError: the cluster refused documents, which are in `rejected`.
         Unavailable: the cluster is away for too long.
     """
-    target = draft / LEXICAL
-    if config.lexical.engine != ELASTICSEARCH:
-        return TantivyEngine.build(target, forward)
+    if indexed.config.lexical.engine == ELASTICSEARCH:
+        _build_in_cluster(target, indexed, folder, before, rejected, progress)
+        return
+    forward, live_N = indexed.forward, indexed.documents.live_N
+    if before is None or uses_elasticsearch(before.version):
+        engine = TantivyEngine.build(target, forward, live_N)
+    else:
+        base = before.version.folder / LEXICAL
+        engine = TantivyEngine.extend(target, base, forward, before.dead_rows, before.num_fresh)
+    engine.close()
+
+
+def _build_in_cluster(
+    target: Path,
+    indexed: Indexed,
+    folder: Path,
+    before: Before | None,
+    rejected: Path,
+    progress: Progress,
+) -> None:
     from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
-    from rankwell.indexer.elasticsearch.connection import Connection
-    from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
-    from rankwell.indexer.elasticsearch.owned import Content
 
-    vectors_ND = open_vectors(draft / VECTORS) if config.elasticsearch.vectors != "none" else None
-    content = Content(config, analysis, forward, documents, vectors_ND, encoder)
-    connection = Connection(config.elasticsearch, folder)
-    try:
-        before = _content_of(live) if live else None
-        record, _ = ensure_index(connection, content, before, progress)
-    except RefusedDocuments as error:
-        connection.close()
-        error.write(rejected)
-        raise
-    except BaseException:
-        connection.close()
-        raise
+    config = _located(indexed.config, folder)
+    content = _content(replace(indexed, config=config))
+    carried = before.version if before and uses_elasticsearch(before.version) else None
+    with _connected(config.elasticsearch, folder) as connection:
+        try:
+            started = _content_of(carried, folder) if carried else None
+            record, _ = ensure_index(connection, content, started, progress)
+        except RefusedDocuments as error:
+            error.write(rejected)
+            raise
     record.save(target)
-    return ElasticsearchEngine(connection, record)
 
 
-def open_engines(version: Version, config: Config, folder: Path) -> tuple[Engine, Engine]:
-    """Opens the lexical and the dense engine that a version names.
+def count_lexical(lexical: Path, config: Config, folder: Path) -> int:
+    """Returns how many documents a lexical index holds.
+
+    Args:
+        lexical: the folder of its files.
+        config: of the version.
+        folder: the collection's.
 
     Raises:
-        DamagedVersion: files of one are missing or malformed.
+        DamagedVersion: files of it are missing or malformed.
+        Unavailable: its cluster does not answer, or lost the index.
+    """
+    if not (lexical / ELASTICSEARCH_RECORD).exists():
+        with closing(TantivyEngine(lexical)) as engine:
+            return engine.count()
+    from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
+
+    record = IndexRecord.load(lexical)
+    with _connected(cluster_of(folder, config), folder) as connection:
+        return count_documents(connection, record.index)
+
+
+@contextmanager
+def _connected(cluster: ElasticsearchConfig, folder: Path) -> Iterator[Any]:
+    """Gives a connection, which is closed at the end."""
+    from rankwell.indexer.elasticsearch.connection import Connection
+
+    connection = Connection(cluster, folder)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def open_lexical(version: Version, config: Config, folder: Path) -> Engine:
+    """Opens the lexical engine that a version names.
+
+    Raises:
+        DamagedVersion: files of it are missing or malformed.
         Unavailable: its cluster does not answer, or lost the index, and the configuration does not
             allow to search without it.
     """
-    if not _uses_elasticsearch(version):
-        return TantivyEngine(version.folder / LEXICAL), FaissEngine(version.folder / VECTORS)
+    if not uses_elasticsearch(version):
+        return TantivyEngine(version.folder / LEXICAL)
     from rankwell.indexer.elasticsearch.connection import Connection
-    from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine, ElasticsearchVectors
+    from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
     from rankwell.indexer.elasticsearch.owned import IndexRecord
 
     record = IndexRecord.load(version.folder / LEXICAL)
     cluster = cluster_of(folder, config)
-    connection = Connection(cluster, folder)
-    lexical = ElasticsearchEngine(connection, record)
+    lexical = ElasticsearchEngine(Connection(cluster, folder), record)
     try:
         lexical.check()
     except Unavailable:
         if cluster.without_lexical != "dense":
-            connection.close()
+            lexical.close()
             raise
     except BaseException:
-        connection.close()
+        lexical.close()
         raise
-    if record.made_of["vectors"] != "none":
-        return lexical, ElasticsearchVectors(connection, record)
-    return lexical, FaissEngine(version.folder / VECTORS)
+    return lexical
+
+
+def open_dense(version: Version, lexical: Engine) -> Engine:
+    """Opens the dense engine that a version names, in the lexical engine's cluster or beside it.
+
+    Raises:
+        DamagedVersion: files of it are missing or malformed.
+    """
+    if not isinstance(lexical, TantivyEngine):
+        from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+
+        if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors:
+            return lexical.vectors()
+    return FaissEngine(version.folder / VECTORS)
 
 
 def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:
@@ -141,22 +252,15 @@ def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:
     return engine.explain(query, doc_id) if isinstance(engine, ElasticsearchEngine) else None
 
 
-def mend_lexical(version: Version, config: Config, folder: Path, progress: Progress) -> bool:
+def mend_lexical(version: Version, folder: Path, progress: Progress = silent) -> bool:
     """Builds the index of a version again where its cluster lost it; returns whether it had to."""
-    if not _uses_elasticsearch(version):
+    if not uses_elasticsearch(version):
         return False
     from rankwell.indexer.elasticsearch.building import ensure_index
-    from rankwell.indexer.elasticsearch.connection import Connection
 
-    own = replace(
-        config_from_mapping(version.manifest.config), elasticsearch=cluster_of(folder, config)
-    )
-    _, content = _content_of(version, own)
-    connection = Connection(own.elasticsearch, folder)
-    try:
+    _, content = _content_of(version, folder)
+    with _connected(content.config.elasticsearch, folder) as connection:
         return bool(ensure_index(connection, content, None, progress)[1].sent)
-    finally:
-        connection.close()
 
 
 def follow_live(folder: Path) -> str | None:
@@ -166,19 +270,15 @@ def follow_live(folder: Path) -> str | None:
         Why it could not be moved; searches through rankwell do not use it.
     """
     version = VersionStore(folder).open()
-    if not _uses_elasticsearch(version):
+    if not uses_elasticsearch(version):
         return None
-    from rankwell.indexer.elasticsearch.connection import Connection
     from rankwell.indexer.elasticsearch.owned import IndexRecord, follow
 
-    config = config_from_mapping(version.manifest.config)
-    record = IndexRecord.load(version.folder / LEXICAL)
     try:
-        connection = Connection(cluster_of(folder, config), folder)
-        try:
+        config = config_from_mapping(version.manifest.config)
+        record = IndexRecord.load(version.folder / LEXICAL)
+        with _connected(cluster_of(folder, config), folder) as connection:
             follow(connection, config, record.index)
-        finally:
-            connection.close()
     except RankwellError as error:
         return f"the alias of the live index was not moved: {error}"
     return None
@@ -192,34 +292,54 @@ def unused_indexes(folder: Path, *, delete: bool = False) -> list[str]:
     Raises:
         Unavailable: the cluster does not answer.
     """
+    if not (folder / CONFIG_FILE).exists():
+        return []
     config = load_config(folder)
     if config.lexical.engine != ELASTICSEARCH:
         return []
-    from rankwell.indexer.elasticsearch.connection import Connection
-    from rankwell.indexer.elasticsearch.owned import IndexRecord, delete_index, leftovers
+    from rankwell.indexer.elasticsearch.owned import delete_index, leftovers
 
-    store = VersionStore(folder)
-    versions = [store.open(name) for name in store.names()]
-    named = {IndexRecord.load(v.folder / LEXICAL).index for v in versions if _uses_elasticsearch(v)}
-    connection = Connection(config.elasticsearch, folder)
-    try:
-        found = leftovers(connection, config, named)
+    with _connected(config.elasticsearch, folder) as connection:
+        found = leftovers(connection, config, _named_indexes(folder))
         for index in found if delete else ():
             delete_index(connection, index)
         return found
-    finally:
-        connection.close()
 
 
-def unused_indexes_if_reachable(folder: Path) -> list[str]:
-    """Returns what `unused_indexes` does, and nothing where the cluster does not answer."""
-    try:
-        return unused_indexes(folder)
-    except RankwellError:
-        return []
+def forget_deleted(folder: Path) -> list[str]:
+    """Deletes indexes that no version names, and what was deleted from those that are named.
+
+    Returns:
+        The indexes that were deleted.
+
+    Raises:
+        Unavailable: the cluster does not answer.
+    """
+    gone = unused_indexes(folder, delete=True)
+    if named := _named_indexes(folder):
+        from rankwell.indexer.elasticsearch.owned import expunge
+
+        config = config_from_mapping(VersionStore(folder).open().manifest.config)
+        with _connected(cluster_of(folder, config), folder) as connection:
+            for index in sorted(named):
+                expunge(connection, index)
+    return gone
 
 
-def _uses_elasticsearch(version: Version) -> bool:
+def _named_indexes(folder: Path) -> set[str]:
+    store = VersionStore(folder)
+    versions = [
+        version for name in store.names() if uses_elasticsearch(version := store.open(name))
+    ]
+    if not versions:
+        return set()
+    from rankwell.indexer.elasticsearch.owned import IndexRecord
+
+    return {IndexRecord.load(version.folder / LEXICAL).index for version in versions}
+
+
+def uses_elasticsearch(version: Version) -> bool:
+    """Returns whether a version's lexical index is in a cluster."""
     return (version.folder / LEXICAL / ELASTICSEARCH_RECORD).exists()
 
 
@@ -230,21 +350,41 @@ def cluster_of(folder: Path, config: Config) -> ElasticsearchConfig:
     return load_config(folder).elasticsearch
 
 
-def _content_of(version: Version, config: Config | None = None) -> Any:
-    """Returns the index that a version names, and what it is made of; None where it has none."""
-    if not _uses_elasticsearch(version):
-        return None
-    from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
+def _located(config: Config, folder: Path) -> Config:
+    """Returns a version's configuration with its cluster where the folder says that it is now."""
+    own = config.elasticsearch
+    now = replace(
+        cluster_of(folder, config), prefix=own.prefix, shards=own.shards, vectors=own.vectors
+    )
+    return replace(config, elasticsearch=now)
 
-    config = config or config_from_mapping(version.manifest.config)
-    vectors = config.elasticsearch.vectors != "none"
+
+def _content(indexed: Indexed) -> Any:
+    """Returns what an index in a cluster is made of: the live rows."""
+    from rankwell.indexer.elasticsearch.owned import Content
+
+    with_vectors = indexed.config.elasticsearch.vectors != "none"
+    return Content(
+        indexed.config,
+        indexed.analysis,
+        indexed.forward,
+        indexed.documents,
+        open_vectors(indexed.vectors) if with_vectors else None,
+        indexed.encoder,
+    )
+
+
+def _content_of(version: Version, folder: Path) -> Any:
+    """Returns the index that a version names in its cluster, and what it is made of."""
+    from rankwell.indexer.elasticsearch.owned import IndexRecord
+
     fingerprints = version.manifest.fingerprints
-    content = Content(
-        config,
-        fingerprints["analysis"],
+    indexed = Indexed(
+        _located(config_from_mapping(version.manifest.config), folder),
         open_forward_index(version.folder / FORWARD),
         DocumentStore(version.folder / DOCUMENTS),
-        open_vectors(version.folder / VECTORS) if vectors else None,
+        fingerprints["analysis"],
+        version.folder / VECTORS,
         fingerprints["encoder"],
     )
-    return IndexRecord.load(version.folder / LEXICAL), content
+    return IndexRecord.load(version.folder / LEXICAL), _content(indexed)

@@ -1,111 +1,136 @@
-"""The batch job: sources to a published version, with counts that add up."""
+"""The batch job: feeds and journal to a new version, through the gate, with counts that add up.
 
-import json
-import resource
+A job takes the rows of the live version over where it can: unchanged documents are read, hashed
+and left where they are. Everything is made in pieces that a restart takes over
+(`rankwell.indexer.work`).
+"""
+
+import shutil
 import time
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
-from rankwell.data.documents import DocumentStore, DocumentWriter
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
-from rankwell.data.forward import ForwardIndex, open_forward_index
-from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.forward import open_forward_index
+from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.records import Rejected
+from rankwell.data.records import Document
+from rankwell.data.rejected import check_rejected
+from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
     FORWARD,
     JOBS,
-    LEXICAL,
     RANKER,
     REJECTED,
-    VECTORS,
     Draft,
     Version,
     VersionStore,
 )
-from rankwell.embeddings.sif import SifEncoder
-from rankwell.embeddings.skipgram import train_words
-from rankwell.embeddings.word_vectors import WordVectors
-from rankwell.indexer.dense import WORDS_FILE, FaissEngine, save_vectors
-from rankwell.indexer.engines import (
-    build_lexical,
-    fault_of_document,
-    follow_live,
-    mend_lexical,
-)
-from rankwell.indexer.sources import read_sources
+from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
+from rankwell.indexer.changes import Changes, Record
+from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
+from rankwell.indexer.executors import Executor, InProcess
+from rankwell.indexer.releasing import release
+from rankwell.indexer.report import Counts, IndexReport, peak_bytes
+from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, sharded
+from rankwell.indexer.sources import feed_records, source_files
+from rankwell.indexer.space import check_space, room_on
+from rankwell.indexer.work import Work, key_of
 
 NOT_JUDGED = "not judged"
 WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
+WORK = f"{JOBS}/work"
 
-_REPORT_EVERY = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Documents in and out: read = added + changed + unchanged + rejected."""
-
-    read: int
-    rejected: int
-    added: int
-    changed: int
-    unchanged: int
-    deleted: int
-    live: int
-    empty: int
-
-
-@dataclass(slots=True)
-class IndexReport:
-    """What a job did.
-
-    Attributes:
-        version: the live version's name after the job.
-        published: False where nothing had changed, so that the live version stayed.
-        seconds: time of each step.
-        warnings: sentences for people.
-    """
-
-    version: str
-    published: bool
-    counts: Counts
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    peak_memory_bytes: int = 0
+MAX_DEAD_SHARE = 0.25
 
 
 def index_collection(
-    folder: Path, *, full: bool = False, progress: Progress = silent
+    folder: Path,
+    *,
+    full: bool = False,
+    allow_shrink: bool = False,
+    executor: Executor | None = None,
+    shared: str = "",
+    gate: Gate | None = None,
+    progress: Progress = silent,
 ) -> IndexReport:
-    """Builds a version from the configured sources and publishes it.
+    """Makes a version of the configured sources and the journal, and publishes it.
 
     Word vectors are trained where there are none yet, and kept after that, unless the job is full
     or their configuration changed. Nothing is published when nothing changed.
 
     Args:
         folder: the collection, with its rankwell.toml.
-        full: train word vectors again and build everything anew.
+        full: train word vectors again and build everything anew, without what is kept.
+        allow_shrink: go on though more documents are gone than [documents] max_shrink allows.
+        executor: where shards are worked on; in this process by default.
+        shared: the folder or fsspec address that the executor's workers write shards to; empty:
+            the collection's own folder.
+        gate: judges the version before it becomes live; None lets everything pass.
         progress: told how far each step is.
 
+    Returns:
+        What was done; `refused` names the version where the gate did not let it pass.
+
     Raises:
-        InputError: the configuration or a source cannot be used, or another job is at work.
+        InputError: the configuration or a source cannot be used, too many documents are gone, or
+            another job is at work.
         RejectedRecords: more records were unreadable than max_rejected allows.
+        Unavailable: the disk is full, or the executor's workers are gone.
     """
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
+    check_space(folder, source_files(config, folder))
     store = VersionStore(folder)
-    with store.draft() as draft:
-        job = _Job(folder, config, analyzer, draft, _live(store, full), progress)
-        return job.run(full)
+    with store.draft() as draft, room_on(folder):
+        live = _live(store, full)
+        if full:
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+        job = _Job(store, draft, config, analyzer, live, progress)
+        job.executor, job.shared = executor or InProcess(), shared
+        journal = Journal(folder, folded=live.manifest.journal if live else 0)
+        job.journal_number = journal.last_number()
+        job.journal = journal.state(job.journal_number)
+        # each sample of an attached index is another
+        any_size = allow_shrink or config.attached
+        job.max_shrink = 1.0 if any_size else config.documents.max_shrink
+        return job.run(lambda: feed_records(config, folder), gate, whole=full, train=full)
+
+
+def compact_rows(folder: Path, progress: Progress = silent) -> None:
+    """Numbers the rows of the live version anew where documents died or came since they were.
+
+    What trains on documents reads the forward index: it must hold no dead ones, and its words by
+    falling frequency. The encoder stays, and so does what a search gives.
+
+    Raises:
+        NotFound: there is no version yet.
+        DamagedVersion: the live version is not as it was written.
+    """
+    store = VersionStore(folder)
+    if open_forward_index(store.open().folder / FORWARD).is_compact:
+        return
+    with store.draft() as draft, room_on(folder):
+        live = store.verify()  # what is damaged must not be carried on as sound
+        config = config_from_mapping(live.manifest.config)
+        analyzer = Analyzer.load(live.folder / ANALYSIS)
+        job = _Job(store, draft, config, analyzer, live, progress)
+        job.journal_number = live.manifest.journal
+        job.run(lambda: _own_records(live), None, whole=True, train=False)
+
+
+def _own_records(version: Version) -> Iterator[Record]:
+    for place, document in enumerate(DocumentStore(version.folder / DOCUMENTS)):
+        yield version.name, place, document
 
 
 def _live(store: VersionStore, full: bool) -> Version | None:
@@ -118,264 +143,272 @@ def _live(store: VersionStore, full: bool) -> Version | None:
         raise
 
 
-def fit_encoder(forward: ForwardIndex, config: Config, progress: Progress = silent) -> SifEncoder:
-    """Trains word vectors on a forward index and fits the encoder that pools them."""
-    trained = train_words(
-        forward,
-        config.words,
-        config.collection.seed,
-        lambda done, total: progress("training word vectors", done, total),
-    )
-    num_words = len(trained.vectors_VD)
-    word_vectors = WordVectors(
-        tuple(forward.vocabulary.surfaces[:num_words]),
-        np.array(forward.vocabulary.counts_V[:num_words]),
-        trained.vectors_VD,
-    )
-    return SifEncoder.fit(word_vectors, config.dense.sif, forward)
-
-
-def write_vectors(draft: Draft, encoder: SifEncoder, forward: ForwardIndex) -> FaissEngine:
-    """Writes encoder, document vectors and FAISS index of a forward index into a draft."""
-    encoder.save(draft.folder / ENCODER)
-    vectors_ND = save_vectors(draft.folder / VECTORS, encoder.encode_forward(forward))
-    np.save(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    return FaissEngine.build(draft.folder / VECTORS, vectors_ND)
-
-
-def retrain_words(folder: Path, progress: Progress = silent) -> Version:
-    """Trains word vectors again, and the document vectors with them, as a new version.
-
-    A ranker belongs to the vectors it was trained on, so the new version has none.
-
-    Raises:
-        NotFound: there is no version yet.
-        InputError: the configuration cannot be used, or another job is at work.
-    """
-    config = load_config(folder)
-    store = VersionStore(folder)
-    with store.draft() as draft:
-        live = store.open()
-        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
-            draft.share(live, part)
-        forward = open_forward_index(live.folder / FORWARD)
-        encoder = fit_encoder(forward, config, progress)
-        write_vectors(draft, encoder, forward).close()
-        mapping, before = config.to_mapping(), live.manifest.labels
-        return draft.publish(
-            config={
-                **live.manifest.config,
-                **{section: mapping[section] for section in ("collection", "words", "dense")},
-            },
-            counts=live.manifest.counts,
-            fingerprints={
-                "analysis": live.manifest.fingerprints["analysis"],
-                "encoder": encoder.fingerprint,
-            },
-            labels=(
-                NOT_JUDGED,
-                *((WITHOUT_RANKER,) if live.has(RANKER) or WITHOUT_RANKER in before else ()),
-            ),
-        )
-
-
 class _Job:
     """One run of the batch job, step by step."""
 
     def __init__(
         self,
-        folder: Path,
+        store: VersionStore,
+        draft: Draft,
         config: Config,
         analyzer: Analyzer,
-        draft: Draft,
         live: Version | None,
         progress: Progress,
     ) -> None:
-        self._folder = folder
+        self._store = store
+        self._draft = draft
         self._config = config
         self._analyzer = analyzer
-        self._draft = draft
         self._live = live
         self._progress = progress
-        self._seconds: dict[str, float] = {}
-        self._warnings: list[str] = []
+        self._fault_of = faults_of_documents(config)
+        self._work = Work(store.folder / WORK)
         self._started = time.perf_counter()
+        self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+        self.executor: Executor = InProcess()
+        self.shared = ""
+        self.journal: dict[str, Document | None] = {}
+        self.journal_number = 0
+        self.max_shrink = 1.0
 
-    def run(self, full: bool) -> IndexReport:
-        with (
-            closing(DocumentWriter(self._draft.folder / DOCUMENTS)) as writer,
-            closing(ForwardIndexBuilder(self._draft.folder / FORWARD)) as builder,
-        ):
-            return self._build(_Documents(writer, builder), full)
+    def run(
+        self,
+        records: Callable[[], Iterable[Record]],
+        gate: Gate | None,
+        *,
+        whole: bool,
+        train: bool,
+    ) -> IndexReport:
+        """Makes and releases the version.
 
-    def _build(self, documents: "_Documents", full: bool) -> IndexReport:
-        before = self._hashes_before(full)
-        counts = self._read(documents, before)
-        if not counts.live:
-            raise InputError("the sources hold no document; nothing was published")
-        if self._live and not full and self._nothing_changed(counts):
-            if mend_lexical(self._live, self._config, self._folder, self._progress):
-                self._warnings.append("the cluster had lost the index, which was built again")
-            return self._report(self._live.name, False, counts)
-        self._analyzer.save(self._draft.folder / ANALYSIS)
-        forward = documents.forward.finish(self._analyzer)
-        store = documents.writer.finish()
-        self._tick("analysis")
-        encoder, kept = self._encoder(forward, full)
-        self._tick("word vectors")
-        dense = write_vectors(self._draft, encoder, forward)
-        self._tick("document vectors")
-        self._progress("building the lexical index", 0, counts.live)
-        lexical = build_lexical(
-            self._draft.folder,
+        Args:
+            records: gives all records of the feeds, from the first one again at each call.
+            gate: judges the version.
+            whole: number all rows anew, and take nothing over.
+            train: train the encoder, also where the live version's could stay.
+        """
+        before = self._hashes_before(whole)
+        kept = None if train else self._kept_encoder()
+        takes_over = not whole and kept is not None and self._same_analysis()
+        changes, shards = self._scan(records(), before, keep=takes_over)
+        base = self._base(changes) if takes_over else None
+        if takes_over and base is None:
+            changes, shards = self._scan(records(), before, keep=False)
+        self._check(changes)
+        counts = self._counts(changes)
+        same_documents = base is not None and not shards and not len(base.dead_rows)
+        same_parts = same_documents and self._same_index()
+        if same_parts and self._same_settings():
+            assert self._live is not None
+            self._work.remove()
+            return self._reported(self._live.name, counts, published=False)
+        checks, fingerprint = [], ""
+        if same_parts:
+            assert self._live is not None
+            for part in PARTS:
+                self._draft.share(self._live, part)
+            fingerprint = self._live.manifest.fingerprints["encoder"]
+            counts = replace(counts, empty=self._live.manifest.counts["empty"])
+        else:
+            built = self._built(shards, changes, base, kept)
+            checks, fingerprint = built.checks, built.encoder.fingerprint
+            counts = replace(counts, empty=built.empty)
+            if counts.empty == counts.live:
+                raise InputError(
+                    f"no document has a word; nothing was published; {self._hint(changes)}"
+                )
+        self._report.mode = "full" if base is None else "incremental"
+        version = self._sealed(fingerprint, counts)
+        self._tick("sealing")
+        found = release(self._store, version, self._live, gate, checks)
+        self._tick("release")
+        self._work.remove()
+        self._report.gate = [asdict(check) for check in found]
+        passed = all(check.passed for check in found)
+        if passed and self.journal:
+            Journal(self._store.folder, folded=self.journal_number).compact()
+        self._report.refused = None if passed else version.name
+        live = version.name if passed else (self._store.current_name() or "")
+        return self._reported(live, counts, published=passed)
+
+    def _scan(
+        self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool
+    ) -> tuple[Changes, list[tuple[str, str]]]:
+        """Reads all records and analyses those that must be indexed, shard by shard."""
+        changes = Changes(records, self.journal, before, keep, self._fault_of, self._progress)
+        keys: dict[str, str] = {}
+
+        def unfinished() -> Iterator[Shard]:
+            for number, block in enumerate(sharded(changes.documents())):
+                name = f"shard-{number:05d}"
+                documents, hashes = zip(*block, strict=True)
+                shard = Shard(name, documents, hashes, self._target(name))
+                keys[name] = key_of(self._analyzer.fingerprint, shard.key)
+                if not self._work.finished(name, keys[name]):
+                    self._work.start(name)
+                    yield shard
+
+        for shard_name in self.executor.map(analyse_shard, unfinished()):
+            if self.shared:
+                fetch_shard(self._target(shard_name), self._work.folder / shard_name)
+            self._work.finish(shard_name, keys[shard_name])
+        self._tick("reading and analysis")
+        return changes, list(keys.items())
+
+    def _target(self, shard_name: str) -> str:
+        """Returns where the files of a shard are written to."""
+        return f"{self.shared.rstrip('/') or self._work.folder}/{shard_name}"
+
+    def _built(
+        self,
+        shards: list[tuple[str, str]],
+        changes: Changes,
+        base: Base | None,
+        kept: Path | None,
+    ) -> Built:
+        return build_parts(
+            self._draft,
+            self._store.folder,
+            self._work,
+            shards,
+            changes.types.types,
+            base,
+            kept,
             self._config,
-            forward,
-            store,
-            analysis=self._analyzer.fingerprint,
-            encoder=encoder.fingerprint,
-            folder=self._folder,
-            rejected=self._rejected_path,
-            live=self._live,
-            progress=self._progress,
-        )
-        self._progress("building the lexical index", counts.live, counts.live)
-        self._tick("lexical index")
-        parts = {
-            "documents": len(store),
-            "forward index": forward.num_docs,
-            "vector index": dense.count(),
-            "lexical index": lexical.count(),
-        }
-        if set(parts.values()) != {counts.live}:
-            raise AssertionError(f"{counts.live} documents are live, but the parts hold {parts}")
-        dense.close()
-        lexical.close()
-        version = self._publish(encoder, kept, counts)
-        if warning := follow_live(self._folder):
-            self._warnings.append(warning)
-        self._tick("publishing")
-        return self._report(version.name, True, counts)
-
-    def _read(self, documents: "_Documents", before: dict[str, bytes]) -> Counts:
-        """Reads all sources into the draft's documents and forward index."""
-        rejected: list[Rejected] = []
-        seen: dict[str, bytes] = {}
-        read = empty = without_text = 0
-        for path, line, record in read_sources(self._config, self._folder):
-            read += 1
-            if read % _REPORT_EVERY == 0:
-                self._progress("reading documents", read)
-            if isinstance(record, Rejected):
-                rejected.append(record)
-            elif fault := fault_of_document(self._config, record):
-                rejected.append(Rejected(str(path), line, fault))
-            elif record.doc_id in seen:
-                rejected.append(Rejected(str(path), line, f"the id {record.doc_id!r} came before"))
-            else:
-                seen[record.doc_id] = documents.writer.add(record)
-                empty += not documents.forward.add(record.title, record.text)
-                without_text += not record.text
-        self._progress("reading documents", read, read)
-        self._tick("reading")
-        self._check_rejected(rejected)
-        self._check_texts(len(seen), without_text, empty, documents.writer)
-        return Counts(
-            read=read,
-            rejected=len(rejected),
-            added=sum(doc_id not in before for doc_id in seen),
-            changed=sum(doc_id in before and before[doc_id] != h for doc_id, h in seen.items()),
-            unchanged=sum(before.get(doc_id) == h for doc_id, h in seen.items()),
-            deleted=sum(doc_id not in seen for doc_id in before),
-            live=len(seen),
-            empty=empty,
+            self._analyzer,
+            self._progress,
+            self._tick,
         )
 
-    def _hashes_before(self, full: bool) -> dict[str, bytes]:
+    def _hashes_before(self, whole: bool) -> dict[str, bytes]:
         """Returns the live documents' hashes; a full job goes on without those it cannot read."""
         if self._live is None:
             return {}
         try:
             return DocumentStore(self._live.folder / DOCUMENTS).hashes()
         except (DamagedVersion, UnicodeDecodeError) as error:
-            if full:
+            if whole:
                 return {}
             raise DamagedVersion(
                 f"the live version {self._live.name} cannot be read ({error}); run "
                 "rankwell index --full"
             ) from None
 
-    @property
-    def _rejected_path(self) -> Path:
-        return self._folder / REJECTED / f"{self._draft.name}.jsonl"
+    def _same_analysis(self) -> bool:
+        assert self._live is not None
+        return self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
 
-    def _check_rejected(self, rejected: list[Rejected]) -> None:
-        """Writes the rejected records down, and stops the job where they are too many."""
-        path = self._rejected_path
-        if not rejected:
-            path.unlink(missing_ok=True)  # of a job that failed before this one
-            return
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected))
-        allowed = self._config.documents.max_rejected
-        if len(rejected) > allowed:
-            first = rejected[0]
-            raise RejectedRecords(
-                f"{len(rejected)} records were rejected, {allowed} are allowed, nothing was "
-                f"published; the first is {first.file}, line {first.line}: {first.reason}; all are "
-                f"in {path}; mend them or raise max_rejected in [documents]"
-            )
+    def _kept_encoder(self) -> Path | None:
+        """Returns the folder of the live version's encoder where its settings are the same."""
+        if self._live is None:
+            return None
+        live = config_from_mapping(self._live.manifest.config)
+        same = encoder_settings(live) == encoder_settings(self._config)
+        return self._live.folder / ENCODER if same else None
 
-    def _check_texts(
-        self, num_docs: int, without_text: int, empty: int, writer: DocumentWriter
-    ) -> None:
-        """Notices texts that stand under another name than the configured one.
+    def _same_index(self) -> bool:
+        """Returns whether the live version's lexical index stays; one that was lost is mended."""
+        assert self._live is not None
+        if not same_index(self._live, self._config):
+            return False
+        if mend_lexical(self._live, self._store.folder, self._progress):
+            self._report.warnings.append("the cluster had lost the index, which was built again")
+        return True
 
-        Raises:
-            InputError: no document has a word to search for.
-        """
-        names = " or ".join(repr(name) for name in self._config.documents.text_fields)
-        found = ", ".join(writer.field_names) or "none"
-        hint = f"[documents] text_fields expects the text in {names}, other keys found: {found}"
-        if num_docs and empty == num_docs:
-            raise InputError(f"no document has a word; nothing was published; {hint}")
-        if num_docs and without_text == num_docs:
-            self._warnings.append(f"no document has a text, only titles; {hint}")
-        if writer.mixed:
-            mixed = ", ".join(sorted(writer.mixed))
-            self._warnings.append(f"these fields hold several types, and are kept as text: {mixed}")
-
-    def _nothing_changed(self, counts: Counts) -> bool:
+    def _same_settings(self) -> bool:
+        """Returns whether the live version's settings are those of now."""
         assert self._live is not None
         live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (
-            not (counts.added or counts.changed or counts.deleted)
-            and self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
-            and live.elasticsearch.layout == now.elasticsearch.layout
-            and (live.words, live.lexical, live.dense, live.fusion, live.collection)
-            == (now.words, now.lexical, now.dense, now.fusion, now.collection)
+        return (live.lexical, live.dense, live.fusion, live.collection) == (
+            now.lexical,
+            now.dense,
+            now.fusion,
+            now.collection,
+        ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (
+            now.elasticsearch.attachment,
+            self.journal_number,
         )
 
-    def _encoder(self, forward: ForwardIndex, full: bool) -> tuple[SifEncoder, bool]:
-        """Returns the live version's encoder where it may stay, else a new one."""
-        if self._live and not full:
-            config = config_from_mapping(self._live.manifest.config)
-            same = (config.words, config.dense.sif, config.collection.seed) == (
-                self._config.words,
-                self._config.dense.sif,
-                self._config.collection.seed,
-            )
-            if same:
-                return SifEncoder.load(self._live.folder / ENCODER), True
-        return fit_encoder(forward, self._config, self._progress), False
+    def _base(self, changes: Changes) -> Base | None:
+        """Returns what the new version takes over, None where its rows are better numbered anew."""
+        assert self._live is not None
+        documents = DocumentStore(self._live.folder / DOCUMENTS)
+        dead_rows = documents.rows_of(sorted(changes.changed | changes.deleted))
+        num_rows = documents.num_rows + len(changes.added) + len(changes.changed)
+        num_dead = num_rows - len(changes.seen)
+        if changes.types.types != documents.field_types or num_dead > MAX_DEAD_SHARE * num_rows:
+            return None
+        self._store.verify(self._live.name)  # what is damaged must not be carried on as sound
+        forward = open_forward_index(self._live.folder / FORWARD)
+        return Base(self._live, documents, forward, np.sort(dead_rows))
 
-    def _publish(self, encoder: SifEncoder, kept: bool, counts: Counts) -> Version:
-        fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder.fingerprint}
+    def _counts(self, changes: Changes) -> Counts:
+        live = len(changes.seen)
+        rejected, added, changed = (
+            len(changes.rejected),
+            len(changes.added),
+            len(changes.changed),
+        )
+        return Counts(
+            read=changes.num_read,
+            rejected=rejected,
+            added=added,
+            changed=changed,
+            unchanged=live - added - changed,
+            deleted=len(changes.deleted),
+            live=live,
+            empty=0,
+            overridden=changes.num_overridden,
+        )
+
+    def _check(self, changes: Changes) -> None:
+        """Stops the job where what was read must not become a version.
+
+        Raises:
+            RejectedRecords: too many records cannot be used.
+            InputError: there is no document, or too many are gone.
+        """
+        allowed = self._config.documents.max_rejected
+        check_rejected(changes.rejected, allowed, self._rejected_path, "nothing was published")
+        if not changes.seen:
+            raise InputError("the sources hold no document; nothing was published")
+        if changes.num_without_text == len(changes.seen):
+            self._report.warnings.append(
+                f"no document has a text, only titles; {self._hint(changes)}"
+            )
+        if changes.types.mixed:
+            mixed = ", ".join(sorted(changes.types.mixed))
+            self._report.warnings.append(
+                f"these fields hold several types, and are kept as text: {mixed}"
+            )
+        gone = [doc_id for doc_id in changes.deleted if doc_id not in self.journal]
+        share = len(gone) / max(len(changes.before), 1)
+        if share > self.max_shrink:
+            raise InputError(
+                f"{len(gone):,} of {len(changes.before):,} documents ({share:.0%}) are gone from "
+                f"the sources, more than [documents] max_shrink allows ({self.max_shrink:.0%}); "
+                "nothing was published. Is a feed cut short? If they shall go: rankwell index "
+                f"{self._store.folder} --allow-shrink"
+            )
+
+    def _hint(self, changes: Changes) -> str:
+        """Names where a text was looked for, and what else there is."""
+        names = " or ".join(repr(name) for name in self._config.documents.text_fields)
+        found = ", ".join(changes.types.types) or "none"
+        return f"[documents] text_fields expects the text in {names}, other keys found: {found}"
+
+    @property
+    def _rejected_path(self) -> Path:
+        return self._store.folder / REJECTED / f"{self._draft.name}.jsonl"
+
+    def _sealed(self, encoder: str, counts: Counts) -> Version:
+        fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder}
         labels = [NOT_JUDGED]
         if self._live and self._live.has(RANKER):
             before = self._live.manifest.fingerprints
             live, now = config_from_mapping(self._live.manifest.config), self._config
             same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
-            if kept and same and before["analysis"] == self._analyzer.fingerprint:
+            if same and all(before[name] == fingerprints[name] for name in fingerprints):
                 self._draft.share(self._live, RANKER)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
@@ -383,43 +416,33 @@ class _Job:
         elif self._live and WITHOUT_RANKER in self._live.manifest.labels:
             labels.append(WITHOUT_RANKER)
         if WITHOUT_RANKER in labels:
-            self._warnings.append(f"the version is {WITHOUT_RANKER}")
-        return self._draft.publish(
+            self._report.warnings.append(f"the version is {WITHOUT_RANKER}")
+        return self._draft.seal(
             config=self._config.to_mapping(),
             counts=asdict(counts),
             fingerprints=fingerprints,
+            journal=self.journal_number,
             labels=tuple(labels),
         )
 
     def _tick(self, step: str) -> None:
         now = time.perf_counter()
-        self._seconds[step] = round(now - self._started, 3)
+        spent = self._report.seconds.get(step, 0.0) + now - self._started
+        self._report.seconds[step] = round(spent, 3)
+        self._report.step_peak_bytes[step] = peak_bytes()
         self._started = now
 
-    def _report(self, version: str, published: bool, counts: Counts) -> IndexReport:
-        warnings = self._warnings
+    def _reported(self, version: str, counts: Counts, *, published: bool) -> IndexReport:
+        report = self._report
+        report.version, report.counts, report.published = version, counts, published
         if counts.empty:
-            warnings.append(
+            report.warnings.append(
                 f"{counts.empty} documents have no words; they are kept, and no query finds them"
             )
         if counts.rejected:
-            warnings.append(f"{counts.rejected} records were rejected; see {self._rejected_path}")
-        report = IndexReport(
-            version,
-            published,
-            counts,
-            self._seconds,
-            warnings,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        )
-        path = self._folder / JOBS / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-index.json"
-        path.write_text(json.dumps(asdict(report), indent=1) + "\n")
+            report.warnings.append(
+                f"{counts.rejected} records were rejected; see {self._rejected_path}"
+            )
+        report.peak_memory_bytes = peak_bytes()
+        report.write(self._store.folder)
         return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Documents:
-    """Where the documents of a job are written to."""
-
-    writer: DocumentWriter
-    forward: ForwardIndexBuilder

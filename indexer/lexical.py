@@ -1,10 +1,12 @@
 """The embedded lexical engine: tantivy over terms that rankwell's own analysis made."""
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur, Query
@@ -16,9 +18,13 @@ from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
 
 _TERMS = "terms"
+_META = "meta.json"
+_LISTS = (_META, ".managed.json")
 _ROW = "row"
 _TOKENIZER = "whitespace"
 _WRITER_BYTES = 256 << 20
+# a word has at most 1020 bytes, and a column of strings holds 2 GB
+_BATCH_TOKENS = 1 << 20
 # A filter that few rows pass goes into the query as their numbers; past that, hits are left out.
 _MAX_ROWS_IN_QUERY = 4096
 
@@ -51,24 +57,79 @@ class TantivyEngine:
         self._searcher = self._index.searcher()
 
     @classmethod
-    def build(cls, folder: Path, forward: ForwardIndex) -> "TantivyEngine":
-        """Writes the terms of all documents of a forward index into a folder and opens it."""
-        folder.mkdir(parents=True)
+    def build(
+        cls, folder: Path, forward: ForwardIndex, live_N: NDArray[np.bool_] | None = None
+    ) -> "TantivyEngine":
+        """Writes the terms of the live rows of a forward index into a folder and opens it.
+
+        Args:
+            folder: of the index.
+            forward: all rows.
+            live_N: bool; which rows are live, None: all.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(_schema(), path=str(folder))
+        live_N = np.ones(forward.num_rows, bool) if live_N is None else live_N
+        return cls._written(folder, index, forward, np.zeros(0, np.int64), 0, live_N)
+
+    @classmethod
+    def extend(
+        cls,
+        folder: Path,
+        base: Path,
+        forward: ForwardIndex,
+        dead_rows: NDArray[np.int64],
+        num_fresh: int,
+    ) -> "TantivyEngine":
+        """Writes the index of another folder with rows deleted and the last ones added.
+
+        Args:
+            folder: of the new index.
+            base: of the index that is carried on; it stays as it is.
+            forward: all rows.
+            dead_rows: int64; rows of the base to delete.
+            num_fresh: how many of the last rows the base does not have.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in base.iterdir():
+            if file.suffix == ".lock":
+                continue
+            # segments never change; what lists them is written anew
+            if file.name in _LISTS:
+                shutil.copyfile(file, folder / file.name)
+            else:
+                _link(file, folder / file.name)
+        index = tantivy.Index.open(str(folder))
+        live_N = np.ones(forward.num_rows, bool)
+        first_row = forward.num_rows - num_fresh
+        return cls._written(folder, index, forward, dead_rows, first_row, live_N)
+
+    @classmethod
+    def _written(
+        cls,
+        folder: Path,
+        index: tantivy.Index,
+        forward: ForwardIndex,
+        dead_rows: NDArray[np.int64],
+        first_row: int,
+        live_N: NDArray[np.bool_],
+    ) -> "TantivyEngine":
+        """Deletes rows, adds the live ones from the first one on, and opens the index."""
         _register_tokenizer(index)
         writer = index.writer(_WRITER_BYTES, num_threads=min(4, os.cpu_count() or 1))
-        vocabulary = forward.vocabulary
-        # a stop word becomes nothing: the tokenizer splits at any number of spaces
-        term_of = np.array(["", *vocabulary.terms], object)[vocabulary.term_V + 1]
-        for row in range(forward.num_docs):
-            start = forward.offsets[row * len(FIELDS)]
-            end = forward.offsets[(row + 1) * len(FIELDS)]
+        for row in dead_rows.tolist():
+            writer.delete_documents_by_term(_ROW, row)
+        for row, terms in enumerate(_texts_of_terms(forward, first_row), start=first_row):
+            if not live_N[row]:
+                continue
             document = tantivy.Document()
-            document.add_text(_TERMS, " ".join(term_of[forward.tokens_T[start:end]]))
+            document.add_text(_TERMS, terms)
             document.add_integer(_ROW, row)
             writer.add_document(document)
         writer.commit()
         writer.wait_merging_threads()
+        for lock in folder.glob("*.lock"):  # tantivy makes them again when it needs them
+            lock.unlink()
         return cls(folder)
 
     def search(
@@ -120,6 +181,37 @@ class TantivyEngine:
 
     def _term(self, term: str) -> Query:
         return Query.term_query(self._schema, _TERMS, term)
+
+
+def is_tantivy(folder: Path) -> bool:
+    """Returns whether a folder holds an index of tantivy's."""
+    return (folder / _META).exists()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _texts_of_terms(forward: ForwardIndex, row: int) -> Iterator[str]:
+    """Yields each document's terms, from a row on, with spaces between; stop words are left out."""
+    vocabulary = forward.vocabulary
+    terms = pa.array(["", *(f"{term} " for term in vocabulary.terms)], pa.string())
+    spelled_V = terms.take(pa.array(vocabulary.term_V + 1))
+    starts = forward.offsets[:: len(FIELDS)]
+    while row < forward.num_rows:
+        # whole documents of so many tokens, or one that is longer
+        last = int(np.searchsorted(starts, starts[row] + _BATCH_TOKENS, side="right")) - 1
+        bounds = starts[row : max(last, row + 1) + 1]
+        spelled = spelled_V.take(pa.array(forward.tokens_T[bounds[0] : bounds[-1]]))
+        # In a column of strings the letters lie one behind the other: they are the texts already.
+        _, offsets, letters = spelled.buffers()
+        ends = np.frombuffer(offsets, np.int32)[bounds - bounds[0]]
+        texts = pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(ends), letters)
+        yield from texts.to_pylist()
+        row += len(texts)
 
 
 def _register_tokenizer(index: tantivy.Index) -> None:

@@ -5,12 +5,24 @@ from pathlib import Path
 
 from rankwell.data.config import Config
 from rankwell.data.readers import document_files, read_documents
-from rankwell.data.records import Document, Rejected
+from rankwell.indexer.changes import Record
 
 INDEX_PREFIX = "elasticsearch:"
 
 
-def read_sources(config: Config, folder: Path) -> Iterator[tuple[str, int, Document | Rejected]]:
+def source_files(config: Config, folder: Path) -> list[Path]:
+    """Returns the files among the sources.
+
+    Raises:
+        InputError: a source does not exist, or there is none at all.
+    """
+    files = [s for s in config.documents.sources if not s.startswith(INDEX_PREFIX)]
+    if not files and (config.documents.sources or config.attached):
+        return []
+    return document_files(files, folder)
+
+
+def feed_records(config: Config, folder: Path) -> Iterator[Record]:
     """Yields every record of all sources with its file and line, or its index and number.
 
     A source `elasticsearch:articles` is an index, read as it was at one point in time. A collection
@@ -20,12 +32,10 @@ def read_sources(config: Config, folder: Path) -> Iterator[tuple[str, int, Docum
         InputError: a source cannot be used.
         Unavailable: the cluster does not answer.
     """
+    for path in source_files(config, folder):
+        for line, record in read_documents(path, config.documents):
+            yield str(path), line, record
     indexes = [s for s in config.documents.sources if s.startswith(INDEX_PREFIX)]
-    files = [s for s in config.documents.sources if not s.startswith(INDEX_PREFIX)]
-    if files or not (indexes or config.attached):
-        for path in document_files(files, folder):
-            for line, record in read_documents(path, config.documents):
-                yield str(path), line, record
     if not (indexes or config.attached):
         return
     from rankwell.indexer.elasticsearch.connection import Connection

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import (
     CONFIG_FILE,
     CollectionConfig,
     Config,
     DocumentsConfig,
-    ElasticsearchConfig,
     JudgmentsConfig,
     QueriesConfig,
-    field_and_boost,
     render_config,
 )
 from rankwell.data.errors import InputError

@@ -20,10 +20,12 @@ from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.protocols import Encoder
 from rankwell.data.records import Document
 from rankwell.data.versions import Version
+from rankwell.indexer.adding import check_changeable
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.engines import cluster_of
-from rankwell.ranker.collection import Collection, RankedText
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.live import LivePart
 from rankwell.ranker.pipeline import (
     Found,
     NamedStage,
@@ -34,6 +36,7 @@ from rankwell.ranker.pipeline import (
     fused_order,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.terms import resolve
 
 
@@ -57,7 +60,7 @@ class AttachedCollection(Collection):
         own = config or config_from_mapping(version.manifest.config)
         self._index = AttachedIndex(Connection(cluster_of(folder, own), folder), own)
         try:
-            super().__init__(folder, version, config, with_ranker=with_ranker)
+            super().__init__(folder, version, config, with_ranker=with_ranker, with_journal=False)
         except BaseException:
             self._index.close()
             raise
@@ -80,8 +83,8 @@ class AttachedCollection(Collection):
         self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
     ) -> list[RankedText]:
         """Scores texts that come from elsewhere, best first; see `Collection.rerank`."""
-        titles = self._titles(texts, titles)
-        request, _ = self._request(query, None)
+        titles = titles_of(texts, titles)
+        request, _ = self._request(query, None, None)
         first = self.first_stage(Ranking.start(request))
         assert first.found is not None
         assert first.reference is not None
@@ -100,7 +103,7 @@ class AttachedCollection(Collection):
         given = scored.take(slice(len(known), None))
         reference = scored.take(slice(0, len(known)))
         ranking = replace(Ranking.start(request), reference=reference, found=Found((), pool))
-        return self._ranked(ranking, given, pool, request.terms)
+        return ranked_texts(self.ranker, self.features, ranking, given, pool, request.terms)
 
     def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Returns which of some ids the index has."""
@@ -110,17 +113,27 @@ class AttachedCollection(Collection):
         """Returns a document as it is now; see `Collection.document`."""
         return self._index.document(doc_id)
 
+    def put(self, documents: Sequence[Document]) -> int:
+        """Refuses: an attached index is never written to."""
+        check_changeable(self.config)
+        return super().put(documents)
+
+    def delete(self, doc_id: str) -> int:
+        """Refuses: an attached index is never written to."""
+        check_changeable(self.config)
+        return super().delete(doc_id)
+
     def _first_stage(self) -> Stage:
         attached = Attached(self._index, self.pool, self.analyzer, self.encoder, self.scorer)
         return attached % self.config.fusion.depth >> FuseFound(self.config.fusion.method)
 
     def _request(
-        self, query: str, filter_: Mapping[str, Any] | None
+        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
-        request, degraded = super()._request(query, None)
+        request, degraded = super()._request(query, None, live)
         return replace(request, condition=filter_), degraded
 
-    def _explanation_of_engine(self, ranking: Ranking, doc_id: str) -> Any:
+    def _explained(self, ranking: Ranking, doc_id: str) -> Any:
         return self._index.explain(ranking.request.query.text, doc_id)
 
 

@@ -5,7 +5,7 @@ Shapes: N documents, K candidates, D dimensions.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,25 +19,28 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
+from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
+from rankwell.data.records import Document, SearchResult, StageTime
 from rankwell.data.versions import (
     ANALYSIS,
+    CANARIES,
     DOCUMENTS,
     ENCODER,
     FORWARD,
     RANKER,
     VECTORS,
     Version,
-    VersionStore,
 )
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.canaries import check_canaries
+from rankwell.embeddings.phrases import JOINT
+from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
+from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import open_vectors, open_words
-from rankwell.indexer.engines import explain, open_engines
-from rankwell.ranker.features import FEATURES, Scored
+from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -45,7 +48,9 @@ from rankwell.ranker.judging import (
     evaluate_stages,
     search_stages,
 )
+from rankwell.ranker.live import LivePart, LiveReader
 from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
@@ -58,18 +63,11 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
-from rankwell.ranker.snippets import snippet
-from rankwell.ranker.terms import QueryTerms, resolve
+from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
+from rankwell.ranker.terms import resolve
 
 MAX_QUERY_WORDS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class RankedText:
-    """A text given by hand: its place among those given, and its score."""
-
-    index: int
-    score: float
+_MAX_EXPLORED_WORDS = 8
 
 
 class Collection:
@@ -82,14 +80,16 @@ class Collection:
         config: Config | None = None,
         *,
         with_ranker: bool = True,
+        with_journal: bool = True,
     ) -> None:
-        """Opens every part of a version; see `open_collection`.
+        """Opens every part of a version; see `rankwell.ranker.opening`.
 
         Args:
             folder: the collection's.
             version: the version.
             config: settings of search to try in place of the version's own.
             with_ranker: False leaves the ranker out, also one that no longer fits.
+            with_journal: False leaves out what has changed since the version.
         """
         self.folder = folder
         self.version = version
@@ -97,7 +97,8 @@ class Collection:
         self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
-        self.encoder = SifEncoder.load(version.folder / ENCODER)
+        self.encoder = StaticEncoder.load(version.folder / ENCODER)
+        check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
                 f"version {version.name} was made with encoder "
@@ -111,7 +112,8 @@ class Collection:
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
-        self._lexical, self._dense = open_engines(version, self.config, folder)
+        self._lexical = open_lexical(version, self.config, folder)
+        self._dense = open_dense(version, self._lexical)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
             if with_ranker and version.has(RANKER)
@@ -121,8 +123,16 @@ class Collection:
         self.first_stage = self._first_stage()
         self.features = Features(self.pool, self.config.lexical)
         self._search = self._composed()
+        folded = version.manifest.journal
+        self.journal = Journal(folder, folded=folded)
+        self._live = LiveReader(
+            self.journal, folded, self.documents, self.pool, self.analyzer, self.encoder
+        )
+        self._with_journal = with_journal
+        self.refresh()
         # the tables of words and terms are dictionaries made on first use: made here, once
-        _ = forward.vocabulary.term_ids, self.pool.words.unit_VD, self.pool.words.ids
+        trained = self.pool.words
+        _ = forward.vocabulary.term_ids, trained.unit_VD, trained.ids, trained.phrases
 
     def __enter__(self) -> Self:
         """Returns the collection."""
@@ -149,8 +159,17 @@ class Collection:
         self._dense.close()
 
     def __len__(self) -> int:
-        """Returns the number of documents."""
-        return len(self.documents)
+        """Returns the number of documents, changes since the version included."""
+        return len(self._seen(self.refresh()))
+
+    def refresh(self) -> LivePart | None:
+        """Takes in what was appended to the journal; returns what has changed since the version.
+
+        Every search does so first; where nothing was appended it costs one look at a file.
+        """
+        if self._with_journal:
+            self._live.refresh()
+        return self._live.part
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -182,15 +201,18 @@ class Collection:
             raise InputError(
                 f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
             )
-        request, degraded = self._request(query, filter)
+        live = self.refresh()
+        request, degraded = self._request(query, filter, live)
         allowed = self.config.elasticsearch.without_lexical == "dense"
         request = replace(request, without_lexical=allowed)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
         page = ranking.first(k)
-        hits = tuple(self._hit(place, page) for place in range(len(page.scored)))
-        explanations = self._explanations(ranking, hits) if explain else ()
+        hits = hits_of(page, self._seen(live), self.analyzer)
+        explanations = (
+            explanations_of(ranking, hits, self.stage_names, self._explained) if explain else ()
+        )
         finished = time.perf_counter()
         stages = (
             StageTime("query", (prepared - started) * 1000, 0),
@@ -209,11 +231,11 @@ class Collection:
 
     def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
         """Returns a query's whole ranking with its trail of stages."""
-        return self._search(Ranking.start(self._request(query, filter)[0]))
+        return self._search(Ranking.start(self._request(query, filter, self.refresh())[0]))
 
     def candidates(self, query: str) -> Ranking:
-        """Returns a query's fused candidates before the cut, both scores completed."""
-        return self.first_stage(Ranking.start(self._request(query, None)[0]))
+        """Returns a query's fused candidates before the cut, of the version's own documents."""
+        return self.first_stage(Ranking.start(self._request(query, None, None)[0]))
 
     def rerank(
         self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
@@ -230,15 +252,15 @@ class Collection:
         Raises:
             InputError: the query is blank, or there are more or fewer titles than texts.
         """
-        titles = self._titles(texts, titles)
-        request, _ = self._request(query, None)
+        titles = titles_of(texts, titles)
+        request, _ = self._request(query, None, self.refresh())
         pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
         ranking = Ranking.start(request)
-        return self._ranked(
-            self.first_stage(ranking) if self.ranker else ranking, scored, pool, terms
-        )
+        if self.ranker is not None:
+            ranking = self.first_stage(ranking)
+        return ranked_texts(self.ranker, self.features, ranking, scored, pool, terms)
 
     def evaluate(
         self,
@@ -247,9 +269,10 @@ class Collection:
         stages: Sequence[str] | None = None,
         measures: str = DEFAULT_MEASURES,
         judgments: str | None = None,
+        runs: Mapping[str, Run] | None = None,
         progress: Progress = silent,
     ) -> Evaluation:
-        """Measures each stage against judgments.
+        """Measures each stage, or runs of other systems, against judgments.
 
         The queries and judgments are those that the folder's rankwell.toml names now.
 
@@ -258,6 +281,7 @@ class Collection:
             stages: of lexical, dense, fused and ranked; all that the version has by default.
             measures: names that ir_measures knows, with spaces between them.
             judgments: a file, or `irds:` and an id of ir_datasets, in place of the split.
+            runs: by name, measured in place of the stages; nothing is searched for.
             progress: told of the queries.
 
         Raises:
@@ -271,29 +295,64 @@ class Collection:
                 f"none of the {len(judged.judgments)} judged documents is in the collection; check "
                 "that judgments and documents use the same ids"
             )
+        found = StageRuns(runs, {}) if runs else self.stage_runs(judged.texts, progress)
         return evaluate_stages(
-            self.stage_runs(judged.texts, progress),
+            found,
             judged,
             self.known,
             version=self.version.name,
-            stages=stages or self.stage_names,
+            stages=tuple(runs) if runs else stages or self.stage_names,
             measures=parsed,
         )
 
     def stage_runs(self, queries: Mapping[str, str], progress: Progress = silent) -> StageRuns:
         """Searches for queries, by id, and returns the order that each stage left."""
-        return search_stages(self.rank, self.doc_ids, queries, progress)
+        live = self.refresh()  # the same for all queries
+
+        def rank(query: str) -> Ranking:
+            return self._search(Ranking.start(self._request(query, None, live)[0]))
+
+        return search_stages(rank, self.doc_ids, queries, progress)
 
     def doc_ids(self, ranking: Ranking, rows_K: NDArray[np.int64]) -> list[str]:
         """Returns the ids of rows of a ranking."""
         if ranking.found:
             return [ranking.found.documents[row].doc_id for row in rows_K]
-        return self.documents.doc_ids(rows_K)
+        return self._seen(ranking.request.live).doc_ids(rows_K)
 
     def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Returns which of some ids the collection has."""
-        known: NDArray[np.bool_] = self.documents.rows_of(doc_ids) >= 0
+        known: NDArray[np.bool_] = self._seen(self.refresh()).rows_of(doc_ids) >= 0
         return known
+
+    def put(self, documents: Sequence[Document]) -> int:
+        """Adds documents, or replaces those of the same ids; durable when it returns.
+
+        Returns:
+            The number of the last entry of the journal.
+
+        Raises:
+            InputError: the lexical engine could never take one of them.
+            Unavailable: the journal cannot be written; nothing was added.
+        """
+        fault_of = faults_of_documents(self.config)
+        for document in documents:
+            if fault := fault_of(document):
+                raise InputError(fault, field="doc_id")
+        return self.journal.put(documents)
+
+    def delete(self, doc_id: str) -> int:
+        """Deletes a document; durable when it returns.
+
+        Returns:
+            The number of the journal's entry.
+
+        Raises:
+            NotFound: there is no such document.
+            Unavailable: the journal cannot be written; nothing was deleted.
+        """
+        self.document(doc_id)
+        return self.journal.delete([doc_id])
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.
@@ -301,33 +360,36 @@ class Collection:
         Raises:
             NotFound: there is no such document.
         """
-        return self.documents[self.documents.row_of(doc_id)]
+        documents = self._seen(self.refresh())
+        return documents[documents.row_of(doc_id)]
 
     def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
         """Returns the words used most like a word; see `WordVectors.neighbours`."""
         return self.encoder.word_vectors.neighbours(word, k)
 
+    def query_neighbours(self, query: str, k: int = 6) -> dict[str, list[Neighbour]]:
+        """Returns the words used most like each word or phrase of a query, in its order.
+
+        Stop words and words without a vector are left out, and words past the eighth.
+        """
+        vectors, surfaces = self.encoder.word_vectors, self.analyzer.query(query).surfaces
+        terms = self.analyzer.terms(surfaces)
+        searched = {form for form, term in zip(surfaces, terms, strict=True) if term is not None}
+        places = [
+            place
+            for place in dict.fromkeys(vectors.numbers(surfaces))
+            if not searched.isdisjoint(vectors.words[place].split(JOINT))
+        ][:_MAX_EXPLORED_WORDS]
+        near = vectors.near(places, k)
+        return {vectors.words[place]: found for place, found in zip(places, near, strict=True)}
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of texts: float32 [N, D]."""
         return self.encoder.encode_documents(texts)
 
-    @staticmethod
-    def _titles(texts: Sequence[str], titles: Sequence[str] | None) -> Sequence[str]:
-        titles = [""] * len(texts) if titles is None else titles
-        if len(titles) != len(texts):
-            raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
-        return titles
-
-    def _ranked(
-        self, ranking: Ranking, given: Scored, pool: Pool, terms: QueryTerms
-    ) -> list[RankedText]:
-        """Returns given texts by the ranker, which looks at the reference list of a ranking."""
-        scores_K = given.fused_K
-        if self.ranker is not None:
-            features_KF = self.features.extractor(ranking).features(given, pool, terms)
-            scores_K = self.ranker.scores(features_KF, given.fused_K)
-        order = np.argsort(-scores_K, kind="stable")
-        return [RankedText(int(place), float(scores_K[place])) for place in order]
+    def _seen(self, live: LivePart | None) -> DocumentStore:
+        """Returns the documents that a search sees."""
+        return self.documents if live is None else live.documents
 
     def _first_stage(self) -> Stage:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
@@ -340,6 +402,10 @@ class Collection:
         if self.ranker is None:
             return search
         return search >> self.features >> Rank(self.ranker)
+
+    def _explained(self, ranking: Ranking, doc_id: str) -> Any:
+        """Returns the lexical engine's own explanation of a hit; None where it has none."""
+        return explain(self._lexical, ranking.request.query, doc_id)
 
     def _lexical_weight(self) -> float:
         """Returns the weight that the ranker was fitted with, unless another is to be tried."""
@@ -358,7 +424,7 @@ class Collection:
             )
 
     def _request(
-        self, query: str, filter_: Mapping[str, Any] | None
+        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
         if not query.strip():
             raise InputError("the query is empty; give it at least one word", field="query")
@@ -371,67 +437,12 @@ class Collection:
             analysed = replace(cut, text=query)
         elif not analysed.surfaces:
             degraded = ("the query has no words",)
-        mask_N = matching_rows(filter_, self.documents) if filter_ else None
+        mask_N = matching_rows(filter_, self._seen(live)) if filter_ else None
         if mask_N is not None and not mask_N.any():
             degraded = (*degraded, "no document passes the filter")
+        if self._live.fault:
+            degraded = (*degraded, self._live.fault)
         terms = resolve(analysed, self.pool.forward)
         vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
-        return Request(analysed, terms, vector_D, mask_N), degraded
-
-    def _hit(self, place: int, ranking: Ranking) -> Hit:
-        row = int(ranking.scored.rows_K[place])
-        document = ranking.found.documents[row] if ranking.found else self.documents[row]
-        return Hit(
-            place + 1,
-            document.doc_id,
-            float(ranking.scores_K[place]),
-            document.title,
-            snippet(document.text, ranking.request.query, self.analyzer),
-            document.fields,
-        )
-
-    def _explanations(self, ranking: Ranking, hits: Sequence[Hit]) -> tuple[Explanation, ...]:
-        explanations = []
-        for place, hit in enumerate(hits):
-            row = ranking.scored.rows_K[place]
-            scores = {
-                left.time.name: float(left.scores_K[left.rows_K == row][0])
-                for left in ranking.trail
-                if left.time.name in self.stage_names and row in left.rows_K
-            }
-            features = (
-                {}
-                if ranking.features_KF is None
-                else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
-            )
-            engine = self._explanation_of_engine(ranking, hit.doc_id)
-            explanations.append(Explanation(hit.doc_id, scores, features, engine))
-        return tuple(explanations)
-
-    def _explanation_of_engine(self, ranking: Ranking, doc_id: str) -> Any:
-        return explain(self._lexical, ranking.request.query, doc_id)
-
-
-def open_collection(path: str | Path, version: str | None = None) -> Collection:
-    """Opens a collection folder at its live version, or at another.
-
-    Raises:
-        NotFound: nothing is published yet, or there is no such version.
-        DamagedVersion: a part of the version is missing or malformed.
-        Unavailable: an engine that the version needs does not answer.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; make a collection with: rankwell new {folder}")
-    return open_version(folder, VersionStore(folder).open(version))
-
-
-def open_version(
-    folder: Path, version: Version, config: Config | None = None, *, with_ranker: bool = True
-) -> Collection:
-    """Opens a version, whose documents may lie elsewhere; see `Collection`."""
-    if not (config or config_from_mapping(version.manifest.config)).attached:
-        return Collection(folder, version, config, with_ranker=with_ranker)
-    from rankwell.ranker.attached import AttachedCollection  # it needs an optional package
-
-    return AttachedCollection(folder, version, config, with_ranker=with_ranker)
+        live_terms = live.terms(analysed) if live else None
+        return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded

@@ -3,22 +3,27 @@
 import html
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
-from rankwell.data.terminal import err, out, print_json, say, shown_progress, warn
+from rankwell.data.terminal import Folder, Json, err, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.measures import DEFAULT_MEASURES
-from rankwell.evaluation.runs import write_trec_run
-from rankwell.indexer.commands import Folder, Json
-from rankwell.indexer.job import retrain_words
-from rankwell.ranker.collection import open_collection
+from rankwell.evaluation.runs import read_run, write_run
+from rankwell.indexer.retraining import retrain_words
+from rankwell.ranker.encoders import train_encoder
+from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.judging import Evaluation
+from rankwell.ranker.opening import open_collection
+from rankwell.training.group import rank
+from rankwell.training.run import Report
+from rankwell.training.strategy import NAMES, Name, Strategy
 
 train_app = typer.Typer(
     help="Train a part on the collection and publish a version with it.", no_args_is_help=True
@@ -59,26 +64,42 @@ def evaluate(
         str | None,
         typer.Option(metavar="F", help="Judgments in place of a split: a file, or irds:ID."),
     ] = None,
+    run_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", metavar="F", help="Measure a TREC or BEIR run in place of the stages; several."
+        ),
+    ] = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="The values of each query too.")
     ] = False,
     run_out: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the last stage as a TREC run.")
+        Path | None,
+        typer.Option(metavar="F", help="Write the last stage as a run: TREC's, or BEIR's .json."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure each stage against the judgments."""
+    """Measure each stage, or runs of other systems, against the judgments."""
     names = stages.replace(",", " ").split() if stages else None
+    if run_files and (names or run_out):
+        raise InputError("--run measures files in place of searching: leave --stages and --run-out")
+    runs = {str(path): read_run(path) for path in run_files or ()}
     with open_collection(folder) as collection, shown_progress() as progress:
-        collection.warm()
+        if not runs:
+            collection.warm()
         evaluation = collection.evaluate(
-            split, stages=names, measures=measures, judgments=judgments, progress=progress
+            split,
+            stages=names,
+            measures=measures,
+            judgments=judgments,
+            runs=runs,
+            progress=progress,
         )
     for warning in evaluation.warnings:
         warn(warning)
     if run_out is not None:
         stage, run = list(evaluation.runs.items())[-1]
-        write_trec_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
+        write_run(run_out, run, f"rankwell-{evaluation.version}-{stage}")
     if json:
         more = {"per_query": evaluation.per_query} if per_query else {}
         print_json({**evaluation.to_json(), **more})
@@ -105,14 +126,93 @@ def train_ranker_command(folder: Folder, json: Json = False) -> None:
     say(f"version {report.version} is live; next: rankwell evaluate {folder}")
 
 
-@train_app.command("words")
-def train_words_command(folder: Folder, json: Json = False) -> None:
-    """Train the word vectors again, and all document vectors with them."""
+@train_app.command("encoder")
+def train_encoder_command(
+    folder: Folder,
+    without_judgments: Annotated[
+        bool, typer.Option("--without-judgments", help="Learn from the documents alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train the static encoder again, on the documents and the training judgments.
+
+    Started by torchrun, its processes train together.
+    """
     with shown_progress() as progress:
-        version = retrain_words(folder, progress)
-    if json:
-        print_json({"version": version.name, "labels": list(version.manifest.labels)})
+        report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)
+    if rank() > 0:  # the first process of torchrun's speaks
         return
+    if json:
+        print_json(asdict(report))
+        return
+    for name, value in report.facts.items():
+        say(f"  {name}: {value}")
+    say(f"version {report.version} is live; next: rankwell train ranker {folder}")
+
+
+@train_app.command("words")
+def train_words_command(
+    folder: Folder,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(NAMES),
+            help="One process; processes that agree after each round; threads or, with --servers, "
+            "workers that do not wait; or groups of the former among the latter.",
+        ),
+    ] = "single",
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes or threads.")] = 1,
+    servers: Annotated[
+        int,
+        typer.Option(metavar="N", help="Parameter servers on Ray; of a cluster by RAY_ADDRESS."),
+    ] = 0,
+    backups: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="synchronous: workers more, so that none waits for the slowest."
+        ),
+    ] = 0,
+    groups: Annotated[
+        int, typer.Option(metavar="N", help="hybrid: the groups that the workers form.")
+    ] = 2,
+    staleness: Annotated[
+        int,
+        typer.Option(metavar="N", help="With servers: rounds that a worker may be ahead."),
+    ] = 2,
+    json: Json = False,
+) -> None:
+    """Train the word vectors again, and all document vectors with them.
+
+    An interrupted training goes on from its last checkpoint when it is run again.
+    """
+    how = Strategy(
+        name=cast(Name, strategy),
+        workers=workers,
+        servers=servers,
+        backups=backups,
+        groups=groups,
+        staleness=staleness,
+    )
+    reports: list[Report] = []
+    with shown_progress() as progress:
+        version = retrain_words(folder, progress, how, reports.append, release_gate)
+    if rank() > 0:  # the first process of torchrun's speaks
+        return
+    [report] = reports
+    for event in report.events:
+        warn(event)
+    if json:
+        print_json(
+            {
+                "version": version.name,
+                "labels": list(version.manifest.labels),
+                "training": {**asdict(how), **report.to_json()},
+            }
+        )
+        return
+    if report.staleness:
+        counts = ", ".join(f"{n} times {age}" for age, n in sorted(report.staleness.items()))
+        say(f"staleness, in steps of others between reading and writing: {counts}")
     say(f"version {version.name} is live; next: rankwell train ranker {folder}")
 
 
@@ -128,12 +228,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_column("unjudged@10", justify="right")
     table.add_column("ms a query", justify="right")
     for stage, values in evaluation.measures.items():
-        ms = 1000 * evaluation.seconds[stage] / evaluation.num_queries
+        seconds = evaluation.seconds.get(stage)
         table.add_row(
             stage,
             *(f"{values[name]:.4f}" for name in names),
             f"{evaluation.unjudged[stage]:.0%}",
-            f"{ms:.2f}",
+            "" if seconds is None else f"{1000 * seconds / evaluation.num_queries:.2f}",
         )
     out.print(table)
 

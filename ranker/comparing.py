@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rankwell.data.config import load_config
 from rankwell.data.errors import InputError, nearest
-from rankwell.data.terminal import out, print_json, say, shown_progress, warn
+from rankwell.data.terminal import Folder, Json, out, print_json, say, shown_progress, warn
 from rankwell.evaluation.comparison import Comparison, compare_runs, moved_documents
 from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
 from rankwell.evaluation.measures import parse_measures
@@ -33,10 +33,10 @@ from rankwell.evaluation.slices import (
     slice_figures,
     third_groups,
 )
-from rankwell.indexer.commands import Folder, Json
-from rankwell.ranker.collection import Collection, open_collection
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.opening import open_collection
 from rankwell.ranker.systems import System, gather_systems
-from rankwell.ranker.tuning import tune, write_settings
+from rankwell.ranker.tuning import OBJECTIVES, tune, write_settings
 
 # narrow enough for a terminal of 80 columns
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1), "pad_edge": False}
@@ -332,6 +332,10 @@ def _rank(rank: int | None) -> str:
 
 def tune_settings(
     folder: Folder,
+    stage: Annotated[
+        str,
+        typer.Option(help="fused, or ranked: also the ranker's settings, one training a trial."),
+    ] = "fused",
     trials: Annotated[int, typer.Option(help="Of each of the folds + 1 searches.", min=1)] = 60,
     folds: Annotated[int, typer.Option(help="Parts of the training queries.", min=2)] = 5,
     tuned_out: Annotated[
@@ -341,6 +345,8 @@ def tune_settings(
     json: Json = False,
 ) -> None:
     """Search for better settings on the training queries; writes them, publishes nothing."""
+    if stage not in OBJECTIVES:
+        raise InputError(f"--stage is '{stage}'; {nearest(stage, OBJECTIVES)}")
     config = load_config(folder)
     judged = load_judged(config, folder, "train")
     with open_collection(folder) as collection, shown_progress() as progress:
@@ -350,6 +356,7 @@ def tune_settings(
             trials=trials,
             folds=folds,
             seed=config.collection.seed,
+            stage=stage,
             progress=progress,
         )
     path = tuned_out or folder / "tuning" / "tuned.toml"
@@ -361,13 +368,18 @@ def tune_settings(
         return
     gain = tuned.gain.difference
     say(
-        f"nDCG@10 of the fused order on training queries: {tuned.before:.4f} now, "
+        f"nDCG@10 of the {stage} order on training queries: {tuned.before:.4f} now, "
         f"{tuned.after:.4f} with settings that did not see them: {gain.mean:+.4f} "
         f"({gain.low:+.4f} to {gain.high:+.4f}, p {tuned.gain.p_randomisation:.4f})"
     )
     for name, value in tuned.settings.items():
-        say(f"  {name} = {value:.4g}")
-    say(f"wrote {path} and {plot}; next: rankwell compare {folder} fused {path}:fused")
+        say(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
+    then = (
+        f"rankwell compare {folder} fused {path}:fused"
+        if stage == "fused"
+        else f"adopt them in rankwell.toml, then rankwell index {folder} and train ranker"
+    )
+    say(f"wrote {path} and {plot}; next: {then}")
 
 
 def register(app: typer.Typer) -> None:

@@ -90,11 +90,21 @@ class Scored:
         """Returns K."""
         return len(self.rows_K)
 
-    def take(self, places: NDArray[np.int64] | slice) -> "Scored":
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Scored":
         """Returns some of the candidates, in the order of their places."""
         return Scored(
             self.rows_K[places], self.lexical_K[places], self.dense_K[places], self.fused_K[places]
         )
+
+
+def joined(one: Scored, other: Scored) -> Scored:
+    """Returns the candidates of both, one after the other."""
+    return Scored(
+        np.concatenate([one.rows_K, other.rows_K]),
+        np.concatenate([one.lexical_K, other.lexical_K]),
+        np.concatenate([one.dense_K, other.dense_K]),
+        np.concatenate([one.fused_K, other.fused_K]),
+    )
 
 
 class FeatureExtractor:

@@ -1,44 +1,38 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ir_measures import Qrel
-from numpy.typing import NDArray
 
 from rankwell.data.config import Config, load_config
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
-from rankwell.data.versions import (
-    ANALYSIS,
-    DOCUMENTS,
-    ENCODER,
-    EVALUATION,
-    FORWARD,
-    LEXICAL,
-    RANKER,
-    VECTORS,
-    Version,
-    VersionStore,
-)
-from rankwell.evaluation.measures import ideal_dcg
+from rankwell.data.release import Gate
+from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
+from rankwell.indexer.building import PARTS
+from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
-from rankwell.ranker.collection import Collection, open_version
-from rankwell.ranker.features import FEATURES_FINGERPRINT
-from rankwell.ranker.learning import (
-    CUT,
-    Example,
-    FirstStageExample,
-    Learned,
-    fit_lexical_weight,
-    learn,
+from rankwell.indexer.releasing import refusal, release
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.encoders import unseen_collections
+from rankwell.ranker.examples import (
+    FirstStage,
+    JudgedQuery,
+    example,
+    fitted_weight,
+    judged_queries,
+    labels_by_row,
 )
+from rankwell.ranker.features import FEATURES_FINGERPRINT
+from rankwell.ranker.gate import release_gate
+from rankwell.ranker.learning import CUT, Learned, learn
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pipeline import Features, Scorer, fused_order
+from rankwell.ranker.opening import open_version
+from rankwell.ranker.pipeline import Scorer
 
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
 _FEW_QUERIES = 50
@@ -68,21 +62,21 @@ class TrainReport:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _JudgedQuery:
-    query_id: str
-    text: str
-    labels: dict[str, int]
-    ideal: float
-
-
-def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
+def train_ranker(
+    folder: Path, progress: Progress = silent, gate: Gate | None = release_gate
+) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
 
     Test judgments are never read.
 
+    Args:
+        folder: the collection's.
+        progress: told how far each step is.
+        gate: judges the version before it becomes live; None lets everything pass.
+
     Raises:
         InputError: there are no queries or training judgments, or too few of them.
+        Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
     store = VersionStore(folder)
@@ -90,16 +84,20 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
         index_collection(folder, progress=progress)  # of a sample; all else stays where it is
     with store.draft() as draft:
         live = store.open()
-        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER):
+        for part in PARTS:
             draft.share(live, part)
-        with open_version(folder, live, with_ranker=False) as collection:
+        with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
-            learned, ranker = _learn(collection, train + dev, dev, config, progress)
+            seen = {q.query_id: _judged(collection, q) for q in train}
+            with unseen_collections(collection, seen, progress) as collections:
+                learned, ranker = _learn(
+                    collection, collections, train + dev, dev, config, progress
+                )
         ranker.save(draft.folder / RANKER)
         (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
         labels = (*kept, *((UNDERPOWERED,) if len(learned.fused) < _FEW_QUERIES else ()))
-        version = draft.publish(
+        version = draft.seal(
             config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
             counts=live.manifest.counts,
             fingerprints={
@@ -107,8 +105,12 @@ def train_ranker(folder: Path, progress: Progress = silent) -> TrainReport:
                 "features": FEATURES_FINGERPRINT,
                 "ranker": ranker.fingerprint,
             },
+            journal=live.manifest.journal,
             labels=labels,
         )
+        checks = release(store, version, live, gate)
+    if not all(check.passed for check in checks):
+        raise refusal(folder, version.name, checks)
     return _report(version, learned, ranker, warnings)
 
 
@@ -117,8 +119,8 @@ _JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
 
 def _judged_queries(
     collection: Collection, config: Config, folder: Path
-) -> tuple[list[_JudgedQuery], list[_JudgedQuery], tuple[str, ...]]:
-    """Returns the training and development queries with their labels by row."""
+) -> tuple[list[JudgedQuery], list[JudgedQuery], tuple[str, ...]]:
+    """Returns the training and development queries with their judgments."""
     if not config.queries.source:
         raise InputError("no queries are configured; name their file in [queries] source")
     texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
@@ -129,78 +131,46 @@ def _judged_queries(
             "more queries in mixed"
         )
     dev = load_judgments(config.judgments, "dev", folder)
-    unknown = sum(
-        int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev) if part
-    )
+    unknown = sum(int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev))
     warnings = (
         (f"{unknown} judgments name documents that are not in the collection; they are left out",)
         if unknown
         else ()
     )
-    return _labelled(train, texts, collection), _labelled(dev, texts, collection), warnings
+    return judged_queries(train, texts), judged_queries(dev, texts), warnings
 
 
-def _labelled(
-    judgments: Sequence[Qrel], texts: dict[str, str], collection: Collection
-) -> list[_JudgedQuery]:
-    known = collection.known([j.doc_id for j in judgments]) if judgments else ()
-    by_query: dict[str, dict[str, int]] = {}
-    relevances: dict[str, list[int]] = {}
-    for judgment, is_known in zip(judgments, known, strict=True):
-        relevances.setdefault(judgment.query_id, []).append(judgment.relevance)
-        if is_known:
-            by_query.setdefault(judgment.query_id, {})[judgment.doc_id] = judgment.relevance
-    return [
-        _JudgedQuery(query_id, texts[query_id], labels, ideal_dcg(relevances[query_id], CUT))
-        for query_id, labels in by_query.items()
-        if query_id in texts and texts[query_id].strip()
-    ]
+def _judged(collection: Collection, query: JudgedQuery) -> Judged:
+    """Returns what an encoder learns from a query: documents that the version holds itself."""
+    rows = collection.documents.rows_of(query.relevant)
+    return Judged(query.text, tuple(rows[rows >= 0].tolist()))
 
 
 def _learn(
     collection: Collection,
-    queries: Sequence[_JudgedQuery],
-    dev: Sequence[_JudgedQuery],
+    collections: Mapping[str, Collection],
+    queries: Sequence[JudgedQuery],
+    dev: Sequence[JudgedQuery],
     config: Config,
     progress: Progress,
 ) -> tuple[Learned, DeepRanker]:
-    rankings = []
+    found = []
     for place, query in enumerate(queries):
         progress("searching for candidates", place + 1, len(queries))
-        rankings.append(collection.candidates(query.text))
-    weight = fit_lexical_weight(
-        [
-            FirstStageExample(
-                ranking.scored.lexical_K,
-                ranking.scored.dense_K,
-                _labels(query, collection.doc_ids(ranking, ranking.scored.rows_K)),
-                query.ideal,
-            )
-            for query, ranking in zip(queries, rankings, strict=True)
-        ]
-    )
+        unseen = collections.get(query.query_id, collection)
+        ranking = unseen.candidates(query.text)
+        rows_K = ranking.scored.rows_K
+        labels = labels_by_row(query, unseen.doc_ids(ranking, rows_K), rows_K)
+        pool = unseen.features.pool_of(ranking)
+        found.append(FirstStage(query, ranking.request, rows_K, pool, labels))
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
+    weight = fitted_weight(found, served.lexical)
     scorer = Scorer(served.lexical, weight)
-    stage = Features(collection.pool, served.lexical)
     examples = []
-    for place, (query, ranking) in enumerate(zip(queries, rankings, strict=True)):
+    for place, of in enumerate(found):
         progress("computing features", place + 1, len(queries))
-        request = ranking.request
-        pool = stage.pool_of(ranking)
-        scored = scorer.scored(ranking.scored.rows_K, pool, request.terms, request)
-        fused = fused_order(ranking, scored, served.fusion.method).first(served.fusion.depth)
-        features_KF = stage.run(fused).features_KF
-        assert features_KF is not None
-        examples.append(
-            Example(
-                query.query_id,
-                features_KF,
-                fused.scored.fused_K,
-                _labels(query, collection.doc_ids(fused, fused.scored.rows_K)),
-                query.ideal,
-            )
-        )
+        examples.append(example(of, scorer, served.fusion))
     learned = learn(
         examples,
         frozenset(query.query_id for query in dev),
@@ -216,10 +186,6 @@ def _learn(
         collection.encoder.fingerprint,
     )
     return learned, ranker
-
-
-def _labels(query: _JudgedQuery, doc_ids: Sequence[str]) -> NDArray[np.float32]:
-    return np.array([query.labels.get(doc_id, 0) for doc_id in doc_ids], np.float32)
 
 
 def _figures(learned: Learned) -> dict[str, object]:

@@ -45,14 +45,17 @@ class StageRuns:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of one version on some judged queries.
+    """The figures of one version, or of runs from elsewhere, on some judged queries.
+
+    Runs from elsewhere take the place of stages everywhere, each by the name of its file.
 
     Attributes:
         version: its name.
         split: train, dev or test, or where else the judgments come from.
         num_queries: judged queries.
         measures: mean by stage and measure.
-        seconds: time by stage, over all queries; features belong to the ranked stage.
+        seconds: time by stage, over all queries; features belong to the ranked stage; none of runs
+            from elsewhere.
         per_query: value by stage, measure and query.
         unjudged: by stage, the share of the first ten documents that nobody judged.
         runs: the documents of each query by stage, best first.
@@ -148,7 +151,7 @@ def evaluate_stages(
         judged.name,
         judged.num_queries,
         {stage: of.means for stage, of in values.items()},
-        {stage: found.seconds[stage] for stage in stages},
+        {stage: found.seconds[stage] for stage in stages if stage in found.seconds},
         {stage: of.per_query for stage, of in values.items()},
         {stage: unjudged_share(judgments, found.runs[stage]) for stage in stages},
         {stage: found.runs[stage] for stage in stages},
@@ -170,9 +173,14 @@ def _warnings(
         warnings.append(
             f"{without_text} judged queries have no text in [queries] source and count 0"
         )
-    empty = sum(not found.runs[stages[-1]].get(query_id) for query_id in judged.queries)
-    if empty:
-        warnings.append(f"{empty} judged queries found nothing ({stages[-1]}) and count 0")
+    judged_ids = {judgment.query_id for judgment in judged.judgments}
+    for stage in stages:
+        others = sum(query_id not in judged_ids for query_id in found.runs[stage])
+        if others:
+            warnings.append(f"{others} queries of {stage} have no judgments and are left out")
+        empty = sum(not found.runs[stage].get(query_id) for query_id in judged.queries)
+        if empty:
+            warnings.append(f"{empty} judged queries found nothing ({stage}) and count 0")
     unknown = int((~known([j.doc_id for j in judged.judgments])).sum())
     if unknown:
         warnings.append(

@@ -10,7 +10,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ from rankwell.data.errors import Unavailable
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document, StageTime
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
-from rankwell.ranker.features import FeatureExtractor, Scored
+from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
+from rankwell.ranker.live import LivePart
 from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pool import Pool, inner_products
 from rankwell.ranker.terms import QueryTerms
@@ -40,7 +41,10 @@ class Request:
         query: after analysis.
         terms: its terms in the collection.
         vector_D: float32; its vector.
-        mask_N: bool; the rows that a filter lets through, None without one.
+        mask_N: bool; the rows that a filter lets through, those of the live part behind the
+            version's; None without one.
+        live: what has changed since the version; None where nothing has.
+        live_terms: its terms in the live part.
         condition: a filter as it was asked, for an index that evaluates it itself.
         without_lexical: whether the search may go on where the lexical engine does not answer.
     """
@@ -49,8 +53,41 @@ class Request:
     terms: QueryTerms
     vector_D: NDArray[np.float32]
     mask_N: NDArray[np.bool_] | None = None
+    live: LivePart | None = None
+    live_terms: QueryTerms | None = None
     condition: Mapping[str, Any] | None = None
     without_lexical: bool = False
+
+    @property
+    def version_mask_N(self) -> NDArray[np.bool_] | None:
+        """The rows of the version that may be found, None where all may: bool [N]."""
+        if self.live is None:
+            return self.mask_N
+        return self.live.keep_N if self.mask_N is None else self.mask_N[: self.live.first_row]
+
+    @property
+    def live_rows(self) -> NDArray[np.int64]:
+        """The rows of the live part that may be found: int64."""
+        if self.live is None:
+            return np.zeros(0, np.int64)
+        rows = np.arange(self.live.first_row, self.live.documents.num_rows)
+        return rows if self.mask_N is None else rows[self.mask_N[rows]]
+
+    def by_pool(
+        self, rows_K: NDArray[np.int64], version: Pool
+    ) -> Iterator[tuple[NDArray[np.bool_] | slice, NDArray[np.int64], Pool, QueryTerms]]:
+        """Yields the places of the rows that lie in one pool, their rows in it, it and its terms.
+
+        Args:
+            rows_K: int64; rows of the version and of the live part.
+            version: the version's pool.
+        """
+        if self.live is None or self.live_terms is None:
+            yield slice(None), rows_K, version, self.terms
+            return
+        added_K = rows_K >= self.live.first_row
+        yield ~added_K, rows_K[~added_K], version, self.terms
+        yield added_K, rows_K[added_K] - self.live.first_row, self.live.pool, self.live_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +129,7 @@ class Ranking:
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
     degraded: tuple[str, ...] = ()
-    found: "Found | None" = None
+    found: Found | None = None
 
     @classmethod
     def start(cls, request: Request) -> "Ranking":
@@ -194,7 +231,7 @@ class Scorer:
         The lexical score is divided by its bound for the query, so that both lie on fixed scales
         and no score depends on another candidate.
         """
-        bound = max(bm25_bound(request.terms, self.config), 1e-9)
+        bound = max(bm25_bound(request.live_terms or request.terms, self.config), 1e-9)
         lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
         dense_K = inner_products(pool.vectors_ND[rows_K], request.vector_D)
         fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
@@ -217,9 +254,24 @@ class _Selecting(NamedStage):
     def run(self, ranking: Ranking) -> Ranking:
         """Asks the engine."""
         request = ranking.request
-        rows_K = self.engine.search(self.asked(request), self.depth, request.mask_N).rows(0)
+        rows_K = self.engine.search(self.asked(request), self.depth, request.version_mask_N).rows(0)
         scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
+        if request.live is not None:
+            scored = joined(scored, self._live(request))
         return ranking.ordered(scored, self.ordering(scored))
+
+    def _live(self, request: Request) -> Scored:
+        """Returns the live part's candidates: all that answer at all, to the same depth."""
+        assert request.live is not None
+        assert request.live_terms is not None
+        rows_L = request.live_rows
+        scored = self.scorer.scored(
+            rows_L - request.live.first_row, request.live.pool, request.live_terms, request
+        )
+        values_L = self.ordering(scored)
+        order = np.argsort(-values_L, kind="stable")
+        places = order[values_L[order] != 0][: self.depth]
+        return replace(scored, rows_K=rows_L).take(places)
 
     @abstractmethod
     def asked(self, request: Request) -> Any:
@@ -237,15 +289,17 @@ class Lexical(_Selecting):
     name: str = "lexical"
 
     def run(self, ranking: Ranking) -> Ranking:
-        """Asks the engine; one that does not answer leaves no candidates, where that is allowed."""
+        """Asks the engine; without an answer only the live part is left, where that is allowed."""
+        request = ranking.request
         try:
             return _Selecting.run(self, ranking)
         except Unavailable as error:
-            if not ranking.request.without_lexical:
+            if not request.without_lexical:
                 raise
             note = f"without lexical candidates: {error}"
-            nothing = Ranking.start(ranking.request)
-            return replace(nothing, degraded=tuple(dict.fromkeys((*ranking.degraded, note))))
+        left = Ranking.start(request).scored if request.live is None else self._live(request)
+        degraded = tuple(dict.fromkeys((*ranking.degraded, note)))
+        return replace(ranking.ordered(left, self.ordering(left)), degraded=degraded)
 
     def asked(self, request: Request) -> list[AnalysedQuery]:
         """Returns the analysed query."""
@@ -302,13 +356,16 @@ def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:
 
 
 def fused_order(ranking: Ranking, scored: Scored, method: str = "convex") -> Ranking:
-    """Returns candidates in their fused order, the best 100 as the reference list.
+    """Returns candidates in their fused order, the version's best 100 as the reference list.
 
     The ranker corrects the convex score, whichever method orders its candidates.
     """
     scores_K = scored.fused_K if method == "convex" else reciprocal_ranks(scored)
     fused = ranking.ordered(scored, scores_K)
-    return replace(fused, reference=fused.scored.take(slice(0, REFERENCE_DOCS)))
+    own, live = fused.scored, ranking.request.live
+    if live is not None:
+        own = own.take(own.rows_K < live.first_row)
+    return replace(fused, reference=own.take(slice(0, REFERENCE_DOCS)))
 
 
 def reciprocal_ranks(scored: Scored) -> NDArray[np.float32]:
@@ -325,17 +382,9 @@ def reciprocal_ranks(scored: Scored) -> NDArray[np.float32]:
 
 
 def _union(one: Scored, other: Scored) -> Scored:
-    both = [
-        np.concatenate([a, b])
-        for a, b in (
-            (one.rows_K, other.rows_K),
-            (one.lexical_K, other.lexical_K),
-            (one.dense_K, other.dense_K),
-            (one.fused_K, other.fused_K),
-        )
-    ]
-    _, places = np.unique(both[0], return_index=True)
-    return Scored(*both).take(places)
+    both = joined(one, other)
+    _, places = np.unique(both.rows_K, return_index=True)
+    return both.take(places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,9 +397,13 @@ class Features(NamedStage):
 
     def run(self, ranking: Ranking) -> Ranking:
         """Computes the features; the order stays."""
-        features_KF = self.extractor(ranking).features(
-            ranking.scored, self.pool_of(ranking), ranking.request.terms
-        )
+        extractor, scored = self.extractor(ranking), ranking.scored
+        features_KF = np.empty((len(scored), len(FEATURES)), np.float32)
+        for places, rows, pool, terms in ranking.request.by_pool(
+            scored.rows_K, self.pool_of(ranking)
+        ):
+            part = replace(scored.take(places), rows_K=rows)
+            features_KF[places] = extractor.features(part, pool, terms)
         return replace(ranking, features_KF=features_KF)
 
     def extractor(self, ranking: Ranking) -> FeatureExtractor:

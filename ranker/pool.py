@@ -4,13 +4,13 @@ Shapes: N documents, V surface forms, U words asked for, D dimensions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.forward import ExtendedVocabulary, ForwardIndex
+from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
 from rankwell.embeddings.word_vectors import WordVectors
 
@@ -63,9 +63,60 @@ def pool_of_texts(
     whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
     vectors_ND = encoder.encode_documents(whole).astype(np.float16)
-    vocabulary = forward.vocabulary
-    assert isinstance(vocabulary, ExtendedVocabulary)
+    return _extending(collection, forward, vectors_ND)
+
+
+def joined_pool(
+    collection: Pool, analyzer: Analyzer, one: Pool, kept_N: NDArray[np.bool_], other: Pool
+) -> Pool:
+    """Returns some texts of one pool in memory and all of another as one pool.
+
+    Nothing is analysed or encoded again, so that a pool can grow a little at a time.
+
+    Args:
+        collection: whose vocabulary and statistics both pools share.
+        analyzer: the collection's.
+        one: made by `pool_of_texts` or by this function.
+        kept_N: bool; which of its texts are kept.
+        other: made by `pool_of_texts`.
+    """
+    first_extra = collection.forward.vocabulary.num_surfaces
+    extras = [*_extra_surfaces(one), *_extra_surfaces(other)]
+    lengths_NF = np.diff(one.forward.offsets).reshape(-1, NUM_FIELDS)
+    others_T = other.forward.tokens_T.copy()
+    others_T[others_T >= first_extra] += len(_extra_surfaces(one))
+    tokens_T = np.concatenate(
+        [one.forward.tokens_T[np.repeat(kept_N, lengths_NF.sum(1))], others_T]
+    )
+    # words that both have get one number, words that are left in no text none
+    is_extra_T = tokens_T >= first_extra
+    used, places = np.unique(tokens_T[is_extra_T] - first_extra, return_inverse=True)
+    numbers: dict[str, int] = {}
+    number_of = [numbers.setdefault(extras[word], len(numbers)) for word in used]
+    tokens_T[is_extra_T] = first_extra + np.array(number_of, np.int32)[places]
+    lengths = np.concatenate([lengths_NF[kept_N].ravel(), np.diff(other.forward.offsets)])
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    forward = ForwardIndex(
+        tokens_T,
+        offsets,
+        np.concatenate([one.forward.lengths_NF[kept_N], other.forward.lengths_NF]),
+        offsets,  # nothing trains on these texts, so that their fields may stand for sentences
+        ExtendedVocabulary(collection.forward.vocabulary, analyzer, list(numbers)),
+        collection.forward.statistics,
+    )
+    vectors_ND = np.concatenate([one.vectors_ND[kept_N], other.vectors_ND])
+    return _extending(collection, forward, vectors_ND)
+
+
+def _extending(collection: Pool, forward: ForwardIndex, vectors_ND: NDArray[np.float16]) -> Pool:
+    """Returns a pool of texts whose vocabulary extends the collection's."""
     ids = collection.words.ids
-    extra = np.array([ids.get(s, -1) for s in vocabulary.extra_surfaces], np.int32)
-    word_of_V = np.concatenate([collection.word_of_V, extra])
-    return Pool(forward, vectors_ND, collection.words, word_of_V)
+    pool = Pool(forward, vectors_ND, collection.words, collection.word_of_V)
+    extra = np.array([ids.get(surface, -1) for surface in _extra_surfaces(pool)], np.int32)
+    return replace(pool, word_of_V=np.concatenate([collection.word_of_V, extra]))
+
+
+def _extra_surfaces(pool: Pool) -> list[str]:
+    vocabulary = pool.forward.vocabulary
+    assert isinstance(vocabulary, ExtendedVocabulary)
+    return vocabulary.extra_surfaces

@@ -10,8 +10,9 @@ from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.versions import VersionStore
 from rankwell.evaluation.runs import Run, read_run
-from rankwell.ranker.collection import Collection, open_version
+from rankwell.ranker.collection import Collection
 from rankwell.ranker.judging import COST, StageRuns, check_stages
+from rankwell.ranker.opening import open_version
 
 
 @dataclass(frozen=True, slots=True)

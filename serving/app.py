@@ -1,6 +1,7 @@
-"""The HTTP API and the page, over one open collection."""
+"""The HTTP API and the page, over the live version of a collection."""
 
 import math
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rankwell.data.config import DocumentsConfig
 from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.filters import parsed_filter
-from rankwell.ranker.collection import Collection
+from rankwell.data.readers import document_of
+from rankwell.serving.following import Live
 
 _FOLDER = Path(str(files("rankwell.serving")))
 _DEFAULT_K = 10
 _MAX_QUERY_CHARACTERS = 100_000
+_MAX_NEIGHBOURS = 1000
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -47,23 +51,38 @@ class SearchRequest(BaseModel):
     explain: bool = False
 
 
-def create_app(collection: Collection) -> FastAPI:
-    """Returns the application that serves a collection.
+class DocumentBody(BaseModel):
+    """The body of PUT /v1/documents/{doc_id}; what is read here is durable when it is answered."""
 
-    Args:
-        collection: open; it stays the caller's to close.
-    """
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"title": "Boundary layer", "text": "The layer ...", "metadata": {"year": 1904}}
+            ]
+        },
+    )
+
+    title: str = ""
+    text: str
+    metadata: dict[str, Any] = {}
+
+
+def create_app(live: Live) -> FastAPI:
+    """Returns the application that answers from what is live; each answer is of one version."""
+    with live.collection() as collection:
+        name = collection.config.collection.name
     app = FastAPI(
         title="rankwell",
-        description=f"Search in {collection.config.collection.name}",
+        description=f"Search in {name}",
         # the docs page would load its scripts from elsewhere, which our policy forbids
         docs_url=None,
         redoc_url=None,
     )
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     _add_errors(app)
-    _add_api(app, collection)
-    _add_page(app, collection)
+    _add_api(app, live)
+    _add_page(app, live)
 
     app.add_middleware(_Envelope)
     return app
@@ -91,7 +110,7 @@ class _Envelope:
         await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)
 
 
-def _add_api(app: FastAPI, collection: Collection) -> None:
+def _add_api(app: FastAPI, live: Live) -> None:
     # plain functions: FastAPI runs them on its threads, and a search keeps a thread busy
     @app.get("/v1/search", summary="Search")
     def search_by_url(
@@ -100,17 +119,20 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
         filter: str | None = Query(None, description="A filter, as JSON."),  # noqa: A002
         explain: bool = Query(False, description="Scores by stage and features of each hit."),
     ) -> Response:
-        result = collection.search(q, k, filter=parsed_filter(filter), explain=explain)
+        with live.collection() as collection:
+            result = collection.search(q, k, filter=parsed_filter(filter), explain=explain)
         return _json(result.to_json())
 
     @app.post("/v1/search", summary="Search")
     def search_by_body(body: SearchRequest) -> Response:
-        result = collection.search(body.query, body.k, filter=body.filter, explain=body.explain)
+        with live.collection() as collection:
+            result = collection.search(body.query, body.k, filter=body.filter, explain=body.explain)
         return _json(result.to_json())
 
     @app.get("/v1/documents/{doc_id:path}", summary="One document")
     def document(doc_id: str) -> Response:
-        found = collection.document(doc_id)
+        with live.collection() as collection:
+            found = collection.document(doc_id)
         return _json(
             {
                 "doc_id": found.doc_id,
@@ -120,17 +142,42 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
             }
         )
 
+    @app.put("/v1/documents/{doc_id:path}", summary="Add or replace one document")
+    def put_document(doc_id: str, body: DocumentBody) -> Response:
+        record = {"_id": doc_id, **body.model_dump()}
+        try:
+            document = document_of(record, DocumentsConfig())
+        except ValueError as error:
+            raise InputError(str(error), field="doc_id") from None
+        with live.collection() as collection:
+            return _json({"doc_id": doc_id, "number": collection.put([document])})
+
+    @app.delete("/v1/documents/{doc_id:path}", summary="Delete one document")
+    def delete_document(doc_id: str) -> Response:
+        with live.collection() as collection:
+            return _json({"doc_id": doc_id, "number": collection.delete(doc_id)})
+
+    @app.get("/v1/words/{word}/neighbours", summary="Words used alike")
+    def neighbours(
+        word: str, k: int = Query(_DEFAULT_K, ge=1, le=_MAX_NEIGHBOURS, description="Words wanted.")
+    ) -> Response:
+        with live.collection() as collection:
+            found = collection.neighbours(word, k)
+        return _json({"word": word, "neighbours": [asdict(near) for near in found]})
+
     @app.get("/v1/version", summary="What is live")
     def version() -> Response:
-        manifest = collection.version.manifest
+        with live.collection() as collection:
+            manifest, stages = collection.version.manifest, collection.stage_names
         return _json(
             {
                 "version": manifest.version,
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
-                "stages": collection.stage_names,
+                "stages": stages,
                 "labels": manifest.labels,
                 "fingerprints": manifest.fingerprints,
+                "troubles": live.troubles,
             }
         )
 
@@ -138,8 +185,14 @@ def _add_api(app: FastAPI, collection: Collection) -> None:
     def healthz() -> Response:
         return _json({"status": "ok"})
 
+    @app.get("/readyz", summary="Whether searches are answered, and what keeps a version back")
+    def readyz() -> Response:
+        with live.collection() as collection:
+            name = collection.version.name
+        return _json({"status": "ready", "version": name, "troubles": live.troubles})
 
-def _add_page(app: FastAPI, collection: Collection) -> None:
+
+def _add_page(app: FastAPI, live: Live) -> None:
     templates = Jinja2Templates(directory=_FOLDER / "templates")
 
     # what browsers ask for beside an answer that is no page and names no icon
@@ -149,23 +202,21 @@ def _add_page(app: FastAPI, collection: Collection) -> None:
 
     @app.get("/", include_in_schema=False)
     def page(request: Request, q: str = "", filter: str | None = None) -> Response:  # noqa: A002
-        context: dict[str, Any] = {
-            "name": collection.config.collection.name,
-            "num_docs": len(collection),
-            "version": collection.version.name,
-            "query": q,
-            "filter": filter,
-            "result": None,
-            "error": None,
-        }
+        context: dict[str, Any] = {"query": q, "filter": filter, "result": None, "error": None}
         status = 200
-        try:
-            if q.strip():
-                parsed = parsed_filter(filter)
-                context["conditions"] = parsed or {}
-                context["result"] = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
-        except InputError as error:
-            context["error"], status = str(error), error.http_status
+        with live.collection() as collection:
+            context["name"] = collection.config.collection.name
+            context["num_docs"] = len(collection)
+            context["version"] = collection.version.name
+            try:
+                if q.strip():
+                    parsed = parsed_filter(filter)
+                    context["conditions"] = parsed or {}
+                    found = collection.search(q, _DEFAULT_K, filter=parsed, explain=True)
+                    context["result"] = found
+                    context["words"] = collection.query_neighbours(q)
+            except InputError as error:
+                context["error"], status = str(error), error.http_status
         return templates.TemplateResponse(request, "page.html", context, status_code=status)
 
 

@@ -2,26 +2,43 @@
 
 import ipaddress
 import socket
+from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 import typer
 import uvicorn
 
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import err
-from rankwell.indexer.commands import Folder
-from rankwell.ranker.collection import open_collection
+from rankwell.data.terminal import Folder, err, warn
+from rankwell.indexer.engines import follow_live
+from rankwell.indexer.location import Location
+from rankwell.ranker.opening import open_collection
 from rankwell.serving.app import create_app
+from rankwell.serving.following import Follower, Live, LocationFollower, repeated
+
+_LOOK_SECONDS = 0.5
+_LOOK_AT_LOCATION_SECONDS = 5.0
 
 
 def serve(
     folder: Folder,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8080,
+    follow: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Pull what is pushed to this location, and serve it."),
+    ] = None,
 ) -> None:
-    """Serve the API and the page."""
-    with _listener(host, port) as listener, open_collection(folder) as collection:
+    """Serve the API and the page; a version that goes live takes over without a restart."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listener(host, port))
+        published = LocationFollower(Location(follow), folder) if follow is not None else None
+        collection = open_collection(folder)
+        live = stack.enter_context(Live(collection))
         collection.warm()
+        if trouble := follow_live(folder):
+            warn(trouble)
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listener.getsockname()[1]}"
         err.print(
@@ -29,7 +46,12 @@ def serve(
             markup=False,
             soft_wrap=True,
         )
-        config = uvicorn.Config(create_app(collection), log_level="warning")
+        del collection  # it is live's to let go of
+        stack.enter_context(repeated(Follower(folder, live).look, _LOOK_SECONDS))
+        if published is not None:
+            look = partial(published.look, live)
+            stack.enter_context(repeated(look, _LOOK_AT_LOCATION_SECONDS))
+        config = uvicorn.Config(create_app(live), log_level="warning")
         uvicorn.Server(config).run(sockets=[listener])
 
 

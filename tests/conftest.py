@@ -1,5 +1,6 @@
 """What tests share: development collections, built collections, and what a machine may lack."""
 
+import json
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 import rankwell
 from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
+from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
 from rankwell.ranker.collection import Collection
@@ -131,6 +133,28 @@ def collection_of(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return build
+
+
+@pytest.fixture(scope="session")
+def two_versions_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of two versions with the same ids; titles name the version; 000001 is live."""
+    folder = tmp_path_factory.mktemp("two")
+    sources = DocumentsConfig(sources=("corpus.jsonl",))
+    (folder / "rankwell.toml").write_text(render_config(small_config(documents=sources)))
+    for name in ("000001", "000002"):
+        records = (
+            {"_id": f"{i}", "title": f"of {name}", "text": f"a wing, number {i}"} for i in range(20)
+        )
+        (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, records)))
+        assert index_collection(folder).version == name
+    VersionStore(folder).set_current("000001")
+    return folder
+
+
+@pytest.fixture
+def two_versions(two_versions_built: Path, tmp_path: Path) -> Path:
+    """A copy of the collection of two versions, which a test may change."""
+    return Path(shutil.copytree(two_versions_built, tmp_path / "two"))
 
 
 @pytest.fixture(scope="session")

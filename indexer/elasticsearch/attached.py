@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.config import Config, field_and_boost
+from rankwell.data.cluster import field_and_boost
+from rankwell.data.config import Config
 from rankwell.data.errors import InputError, NotFound, Unavailable
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document

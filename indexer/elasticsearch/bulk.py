@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from rankwell.data.config import ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import Unavailable
 from rankwell.data.progress import Progress, silent
 from rankwell.indexer.elasticsearch.connection import (

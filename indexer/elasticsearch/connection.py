@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.config import ElasticsearchConfig, secret
+from rankwell.data.cluster import ElasticsearchConfig, secret
 from rankwell.data.errors import (
     ConfigError,
     InputError,

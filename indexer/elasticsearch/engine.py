@@ -222,6 +222,15 @@ class _Explaining:
 class ElasticsearchEngine(_RowEngine):
     """Selects rows by the BM25 of an index of rankwell's own."""
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the index holds the documents' vectors too."""
+        return bool(self._record.made_of["vectors"] != "none")
+
+    def vectors(self) -> "ElasticsearchVectors":
+        """Returns the engine over the vectors of the same index."""
+        return ElasticsearchVectors(self._connection, self._record)
+
     def search(
         self, queries: Sequence[AnalysedQuery], k: int, mask_N: NDArray[np.bool_] | None = None
     ) -> Candidates:

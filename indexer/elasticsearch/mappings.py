@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankwell.data.config import ElasticsearchConfig, field_and_boost
+from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.errors import FilterError, InputError, MissingIndex, nearest
 from rankwell.data.filters import MAX_NESTING
 from rankwell.indexer.elasticsearch.connection import Connection

@@ -36,6 +36,7 @@ ROW, TERMS, TITLE, TEXT, METADATA, VECTOR = "row", "terms", "title", "text", "fi
 
 LOADING = "-load"
 _BATCH_DOCS = 1000
+_LONGEST_MERGE_S = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,9 @@ class Content:
         config: of the collection.
         analysis: the fingerprint of the analysis.
         forward: the terms of every row.
-        documents: what is shown and filtered.
+        documents: what is shown and filtered; dead rows are no part of the index.
         vectors_ND: float16; the documents' vectors, where the index holds them too.
         encoder: the fingerprint of the vectors' encoder.
-        live_N: bool; the rows that count, None for all.
     """
 
     config: Config
@@ -90,14 +90,11 @@ class Content:
     documents: DocumentStore
     vectors_ND: NDArray[np.float16] | None = None
     encoder: str = ""
-    live_N: NDArray[np.bool_] | None = None
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """The rows that the index holds."""
-        if self.live_N is None:
-            return np.arange(len(self.documents))
-        rows: NDArray[np.int64] = np.flatnonzero(self.live_N)
+        rows: NDArray[np.int64] = np.flatnonzero(self.documents.live_N)
         return rows
 
     def made_of(self) -> dict[str, Any]:
@@ -130,8 +127,7 @@ class Content:
         column = self.documents.table["content_hash"].combine_chunks()
         joined = b"".join(column.to_pylist())
         hashes = np.frombuffer(joined, "V16").copy()
-        if self.live_N is not None:
-            hashes[~self.live_N] = np.zeros(1, "V16")
+        hashes[~self.documents.live_N] = np.zeros(1, "V16")
         return hashes
 
     def actions(self, rows: NDArray[np.int64]) -> Iterator[Action]:
@@ -210,3 +206,12 @@ def delete_index(connection: Connection, index: str) -> None:
     """Deletes an index, which may be gone already."""
     with contextlib.suppress(MissingIndex):
         connection.call(lambda c: c.indices.delete(index=index), connection.loading())
+
+
+def expunge(connection: Connection, index: str) -> None:
+    """Writes an index anew without what was deleted from it, which its files keep otherwise."""
+    connection.call(
+        lambda c: c.indices.forcemerge(index=index, max_num_segments=1, flush=True),
+        connection.loading(),
+        timeout_s=_LONGEST_MERGE_S,
+    )

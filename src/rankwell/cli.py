@@ -6,7 +6,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+import rankwell.embeddings.commands
+import rankwell.indexer.adding
 import rankwell.indexer.commands
+import rankwell.indexer.transfer_commands
 import rankwell.ranker.commands
 import rankwell.ranker.comparing
 import rankwell.serving.commands
@@ -14,6 +17,7 @@ from rankwell import __version__
 from rankwell.data.errors import RankwellError, Unavailable
 from rankwell.data.terminal import err
 from rankwell.demo import demo
+from rankwell.ranker.gate import release_gate
 
 INTERRUPTED = 130
 
@@ -50,10 +54,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-rankwell.indexer.commands.register(app)
+rankwell.indexer.commands.register(app, release_gate)
+rankwell.indexer.adding.register(app)
+rankwell.indexer.transfer_commands.register(app)
 rankwell.ranker.commands.register(app)
 rankwell.ranker.comparing.register(app)
 rankwell.serving.commands.register(app)
+rankwell.embeddings.commands.register(app)
 app.command()(demo)
 
 

@@ -214,3 +214,13 @@ def test_a_script_in_the_query_does_not_run(opened: Opens) -> None:
     page = opened("/?q=" + evil.replace("<", "%3C").replace(" ", "+"))
     expect(page.get_by_role("searchbox")).to_have_value(evil)
     assert page.title().startswith("<script>")
+
+
+def test_a_word_used_alike_joins_the_query(results: Page) -> None:
+    words = results.get_by_role("region", name="Words used alike")
+    expect(words.locator("dt")).to_have_text(["heat", "transfer", "boundary", "layer"])
+    link = words.get_by_role("link").first
+    near = link.inner_text()
+    link.click()
+    expect(results.get_by_role("searchbox")).to_have_value(f"{QUERY} {near}")
+    expect(results.get_by_role("article")).to_have_count(10)

@@ -11,6 +11,7 @@ from rankwell.data.analysis import (
     MAX_WORD_LENGTH,
     Analyzer,
     normalise,
+    sentences,
     word_spans,
     words,
 )
@@ -180,3 +181,32 @@ def test_the_fingerprint_changes_with_whatever_changes_a_term(tmp_path: Path) ->
     fingerprints = [Analyzer.configured(config, tmp_path).fingerprint for config in configs]
     assert len(set(fingerprints)) == len(configs)
     assert [Analyzer.configured(config, tmp_path).fingerprint for config in configs] == fingerprints
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [""]),
+        ("One sentence", ["One sentence"]),
+        ("It rose 3.5 m. Then it fell.", ["It rose 3.5 m.", "Then it fell."]),
+        ('He said "no." (Why?) Nobody knew!', ['He said "no.', "(Why?", "Nobody knew!"]),
+        ("e.g. the wing, i.e. lift", ["e.g. the wing, i.e. lift"]),
+        ("a slipstream . an experiment . ", ["a slipstream", " an experiment", " "]),
+        ("A title\n\nA text", ["A title", "A text"]),
+        ("Wrapped\nlines", ["Wrapped\nlines"]),
+        ("Élan. Über alles", ["Élan.", "Über alles"]),
+        ("東京。京都。", ["東京。", "京都。", ""]),
+    ],
+)
+def test_sentences_end_where_they_end(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+@given(st.text(st.sampled_from("abcXY 01.!?。\n\t\"'()_-\u0301\u2019é東ΣςK\u00a0"), max_size=60))
+def test_the_words_of_the_sentences_are_the_words_of_the_text(text: str) -> None:
+    assert [word for sentence in sentences(text) for word in words(sentence)] == words(text)
+
+
+@given(st.text(max_size=60))
+def test_no_text_loses_a_word_to_a_sentence_end(text: str) -> None:
+    assert [word for sentence in sentences(text) for word in words(sentence)] == words(text)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from rankwell.data.config import (
     CONFIG_FILE,
+    ENCODERS,
+    WORD_MODELS,
     Config,
     LexicalConfig,
     config_from_mapping,
@@ -39,6 +41,9 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     )
     if key.name in FORMED:
         return st.just(key.default)
+    names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
+    if key.name in names:
+        return st.sampled_from(names[key.name])
     if kind is int:
         return st.integers(low, high)
     if kind is float:
@@ -124,6 +129,8 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest_at_the_defaults(tmp_path
         ({"lexical": {"k1": -0.1}}, r"\[lexical\] k1 is -0.1; it must be at least 0"),
         ({"judgments": {"test_share": 1.5}}, r"test_share is 1.5; it must be from 0.0 to 1.0"),
         ({"judgments": {"test_share": math.nan}}, r"test_share is nan; it must be from 0.0 to 1.0"),
+        ({"words": {"model": "skipgram"}}, r"model is 'skipgram'; did you mean 'skip-gram'"),
+        ({"words": {"phrases": 1.5}}, r"\[words\] phrases is 1.5; it must be from 0.0 to 1.0"),
         ({"lexical": {"engine": "tantvy"}}, r"engine is 'tantvy'; did you mean 'tantivy'"),
         ({"fusion": {"method": "rff"}}, r"\[fusion\] method is 'rff'; did you mean 'rrf'"),
         ({"elasticsearch": {"urls": []}}, "urls is empty; name a host"),
@@ -144,6 +151,7 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest_at_the_defaults(tmp_path
             {"elasticsearch": {"index": "a", "fields": ["x"], "without_lexical": "dense"}},
             "needs documents of rankwell's own",
         ),
+        ({"dense": {"encoder": "statik"}}, r"encoder is 'statik'; did you mean 'static'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_what_is_wrong(

@@ -4,21 +4,48 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankwell.data.documents import BATCH_DOCS, DocumentStore, DocumentWriter, content_hash
+from rankwell.data.documents import (
+    DocumentStore,
+    FieldTypes,
+    content_hash,
+    spool_documents,
+    write_documents,
+)
 from rankwell.data.errors import DamagedVersion, NotFound
 from rankwell.data.records import Document
 
+SPOOL_DOCS = 1000
+
+
+def spooled(folder: Path, *documents: Document) -> list[Path]:
+    """Writes spools of at most 1000 documents."""
+    spools = []
+    for start in range(0, len(documents), SPOOL_DOCS):
+        part = documents[start : start + SPOOL_DOCS]
+        spools.append(folder / f"{start}.spool")
+        spool_documents(spools[-1], part, [content_hash(document) for document in part])
+    return spools
+
+
+def typed(*documents: Document) -> dict[str, pa.DataType]:
+    types = FieldTypes()
+    for document in documents:
+        types.add(document.fields)
+    return types.types
+
 
 def stored(folder: Path, *documents: Document) -> DocumentStore:
-    writer = DocumentWriter(folder / "documents.arrow")
-    for document in documents:
-        assert writer.add(document) == content_hash(document)
-    return writer.finish()
+    spools = spooled(folder, *documents)
+    store = write_documents(folder / "documents.arrow", spools, typed(*documents))
+    for spool in spools:
+        spool.unlink()
+    return store
 
 
 def with_fields(*fields: dict[str, Any]) -> list[Document]:
@@ -77,13 +104,13 @@ def test_a_field_has_one_type_that_holds_all_its_values(
 
 
 def test_a_type_that_the_last_batch_widens_holds_for_all_batches(tmp_path: Path) -> None:
-    store = stored(tmp_path, *with_fields(*[{"n": row} for row in range(BATCH_DOCS)], {"n": 0.5}))
+    store = stored(tmp_path, *with_fields(*[{"n": row} for row in range(SPOOL_DOCS)], {"n": 0.5}))
     assert store.table["doc_id"].num_chunks == 2
     assert store.field_types == {"n": pa.float64()}
-    assert store[BATCH_DOCS - 1].fields == {"n": float(BATCH_DOCS - 1)}
-    assert store[BATCH_DOCS].fields == {"n": 0.5}
-    assert store.row_of(str(BATCH_DOCS)) == BATCH_DOCS
-    assert store.rows_of([str(BATCH_DOCS), "x", "0"]).tolist() == [BATCH_DOCS, -1, 0]
+    assert store[SPOOL_DOCS - 1].fields == {"n": float(SPOOL_DOCS - 1)}
+    assert store[SPOOL_DOCS].fields == {"n": 0.5}
+    assert store.row_of(str(SPOOL_DOCS)) == SPOOL_DOCS
+    assert store.rows_of([str(SPOOL_DOCS), "x", "0"]).tolist() == [SPOOL_DOCS, -1, 0]
 
 
 def test_rows_and_ids_lead_to_each_other(tmp_path: Path) -> None:
@@ -134,7 +161,37 @@ def test_the_content_hash_does_not_depend_on_the_order_of_the_fields() -> None:
     assert len(content_hash(same)) == 16
 
 
-def test_the_same_documents_give_the_same_bytes_and_leave_no_spool(tmp_path: Path) -> None:
+def test_deleted_and_replaced_documents_keep_dead_rows_and_new_ones_come_behind(
+    tmp_path: Path,
+) -> None:
+    before = [Document(i, i, "", {"n": row}) for row, i in enumerate(("a", "b", "c"))]
+    base = stored(tmp_path, *before)
+    fresh = [Document("b", "new", "", {"n": 7}), Document("d", "d", "", {})]
+    path = tmp_path / "next.arrow"
+    spools = spooled(tmp_path, *fresh)
+    store = write_documents(path, spools, base.field_types, base, base.rows_of(["b", "a"]))
+    assert store.live_N.tolist() == [False, False, True, True, True]
+    assert (len(store), store.num_rows, len(base)) == (3, 5, 3)
+    assert list(store) == [before[2], *fresh]
+    assert store.rows_of(["a", "b", "c", "d"]).tolist() == [-1, 3, 2, 4]
+    assert [store.row_of(doc_id) for doc_id in ("b", "c", "d")] == [3, 2, 4]
+    assert store.hashes() == {d.doc_id: content_hash(d) for d in [before[2], *fresh]}
+    assert store.field("n").to_pylist() == [0, 1, 2, 7, None]
+    with pytest.raises(NotFound, match="no document 'a'"):
+        store.row_of("a")
+    third = write_documents(
+        path.with_name("third.arrow"), [], store.field_types, store, np.array([3])
+    )
+    assert list(third) == [before[2], fresh[1]]
+    assert third.rows_of(["b"]).tolist() == [-1]
+
+
+def test_fields_that_are_all_gone_leave_no_column(tmp_path: Path) -> None:
+    store = stored(tmp_path, Document("a", "x"))
+    assert store.table.column_names == ["doc_id", "title", "text", "content_hash", "live"]
+
+
+def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
     digests = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -15,6 +15,8 @@ from rankwell.data.errors import MissingPackage, RankwellError, nearest
         ("RejectedRecords", 2, 400),
         ("DamagedVersion", 2, 503),
         ("NotFound", 2, 404),
+        ("DamagedJournal", 2, 503),
+        ("Refused", 3, 500),
         ("Unavailable", 4, 503),
         ("MissingIndex", 4, 503),
         ("MissingPackage", 4, 503),

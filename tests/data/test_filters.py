@@ -8,10 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rankwell.data.documents import BATCH_DOCS, DocumentStore, DocumentWriter
+from rankwell.data.documents import (
+    DocumentStore,
+    FieldTypes,
+    content_hash,
+    spool_documents,
+    write_documents,
+)
 from rankwell.data.errors import InputError
 from rankwell.data.filters import matching_rows, parsed_filter
 from rankwell.data.records import Document
+
+SPOOL_DOCS = 1000
 
 # Few values, so that filters and documents meet; whole numbers asked of fractions and back.
 KINDS = st.sampled_from(["", "a", "ab", "b", "é"])
@@ -82,10 +90,15 @@ def holds(condition: Any, value: Any) -> bool:
 
 
 def stored(folder: Path, *fields: dict[str, Any]) -> DocumentStore:
-    writer = DocumentWriter(folder / "documents.arrow")
-    for row, content in enumerate(fields):
-        writer.add(Document(str(row), "", "", content))
-    return writer.finish()
+    spools, types = [], FieldTypes()
+    documents = [Document(str(row), "", "", content) for row, content in enumerate(fields)]
+    for start in range(0, len(documents), SPOOL_DOCS):
+        part = documents[start : start + SPOOL_DOCS]
+        spools.append(folder / f"{start}.spool")
+        spool_documents(spools[-1], part, [content_hash(document) for document in part])
+        for document in part:
+            types.add(document.fields)
+    return write_documents(folder / "documents.arrow", spools, types.types)
 
 
 @given(RECORDS, FILTERS)
@@ -164,9 +177,9 @@ def test_numbers_too_large_for_a_type_are_compared_all_the_same(
 
 
 def test_a_filter_on_lists_counts_rows_across_batches(tmp_path: Path) -> None:
-    fields = [{"tags": ["x", "y"]} if row % 2 else {} for row in range(BATCH_DOCS + 3)]
+    fields = [{"tags": ["x", "y"]} if row % 2 else {} for row in range(SPOOL_DOCS + 3)]
     store = stored(tmp_path, *fields)
-    expected = [row for row in range(BATCH_DOCS + 3) if row % 2]
+    expected = [row for row in range(SPOOL_DOCS + 3) if row % 2]
     assert matching_rows({"tags": "y"}, store).nonzero()[0].tolist() == expected
 
 

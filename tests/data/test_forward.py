@@ -20,6 +20,7 @@ from rankwell.data.forward import (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -28,6 +29,7 @@ from rankwell.data.forward import (
     open_forward_index,
 )
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 
 FILES = (
     COLLECTION_FREQUENCIES,
@@ -35,6 +37,7 @@ FILES = (
     FORMS,
     LENGTHS,
     OFFSETS,
+    SENTENCES,
     SUMMARY,
     TERMS,
     TOKENS,
@@ -54,8 +57,7 @@ FLOW, LIFT, WING = 0, 1, 2
 
 def built(folder: Path, texts: list[tuple[str, str]]) -> ForwardIndex:
     builder = ForwardIndexBuilder(folder)
-    for title, text in texts:
-        assert builder.add(title, text) == len(words(title)) + len(words(text))
+    builder.add_segmented(segmented(texts))
     return builder.finish(ENGLISH)
 
 
@@ -71,12 +73,28 @@ def three(tmp_path: Path) -> ForwardIndex:
 def test_words_are_numbered_by_falling_frequency_and_keep_their_places(three: ForwardIndex) -> None:
     assert three.vocabulary.surfaces == SURFACES
     assert three.vocabulary.counts_V.tolist() == [3, 2, 2, 2, 1, 1, 1, 1, 1]
-    assert three.num_docs == 3
+    assert three.num_rows == 3
     assert three.tokens(0, 0).tolist() == [0, 3]
     assert three.tokens(0, 1).tolist() == [8, 2, 0, 3, 6, 4, 1]
     assert three.document(1).tolist() == [1, 7, 5]
     assert three.tokens(1, 0).tolist() == []
     assert three.offsets.tolist() == [0, 2, 9, 9, 12, 13, 14]
+
+
+def test_sentences_start_where_they_do_and_none_is_empty(tmp_path: Path) -> None:
+    texts = [("One. Two", "Three four. Five!"), ("", ""), ("", "... Six?"), ("Seven", "")]
+    forward = built(tmp_path / "forward", texts)
+    assert forward.sentences.tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("sentences", [[], [0, 13], [1, 14], [0, 9, 5, 14]], ids=str)
+def test_sentences_that_do_not_divide_the_tokens_do_not_open(
+    three: ForwardIndex, tmp_path: Path, sentences: list[int]
+) -> None:
+    assert three.sentences.tolist() == [0, 2, 9, 12, 13, 14]
+    np.save(tmp_path / "forward" / SENTENCES, np.array(sentences, np.int64))
+    with pytest.raises(DamagedVersion, match="points outside of the tokens"):
+        open_forward_index(tmp_path / "forward")
 
 
 def test_each_word_has_its_term_and_each_term_its_words(three: ForwardIndex) -> None:
@@ -111,7 +129,7 @@ def test_a_collection_without_terms_is_an_index_all_the_same(
     tmp_path: Path, texts: list[tuple[str, str]]
 ) -> None:
     index = built(tmp_path / "forward", texts)
-    assert index.num_docs == len(texts)
+    assert index.num_rows == len(texts)
     assert index.vocabulary.num_terms == 0
     assert index.lengths_NF.tolist() == [[0, 0]] * len(texts)
     assert index.statistics.average_lengths_F.tolist() == [0, 0]
@@ -144,6 +162,10 @@ def test_any_collection_reads_back_and_counts_as_plain_python_does(
         assert found.tolist() == [frequencies[term] for term in terms]
     totals = Counter(term for row in terms_NF for field in row for term in field)
     assert dict(zip(terms, index.statistics.collection_frequencies_S, strict=True)) == totals
+    counts = Counter(word for pair in texts for part in pair for word in words(part))
+    assert surfaces == sorted(counts, key=lambda word: (-counts[word], word))
+    assert index.vocabulary.counts_V.tolist() == [counts[word] for word in surfaces]
+    assert terms == list(dict.fromkeys(t for t in ENGLISH.terms(surfaces) if t))
     assert index.statistics.num_tokens == totals.total()
     again = index.with_texts(ENGLISH, [title for title, _ in texts], [text for _, text in texts])
     assert again.tokens_T.tolist() == index.tokens_T.tolist()
@@ -160,7 +182,7 @@ def test_texts_from_elsewhere_share_numbers_and_statistics_and_add_their_own_wor
     assert other.tokens(0, 0).tolist() == [2]
     assert other.tokens(0, 1).tolist() == [8, 7, 4, 9]
     assert other.document(1).tolist() == [10, 11, 12, 13]
-    assert other.num_docs == 2
+    assert other.num_rows == 2
     assert other.lengths_NF.tolist() == [[1, 2], [1, 1]]
     assert other.statistics is three.statistics
     glider = other.vocabulary.term_id("glider")
@@ -183,14 +205,16 @@ def test_the_extended_vocabulary_lists_all_its_words_and_terms(three: ForwardInd
     assert vocabulary.term_ids["glider"] == 3
 
 
-def test_the_same_content_gives_the_same_bytes_however_it_is_spooled(
+def test_the_same_content_gives_the_same_bytes_however_it_is_cut_into_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(tmp_path / "a", THREE)
     built(tmp_path / "b", THREE)
-    monkeypatch.setattr(forward_module, "_FLUSH_TOKENS", 3)
     monkeypatch.setattr(forward_module, "_REMAP_TOKENS", 4)
-    built(tmp_path / "c", THREE)
+    builder = ForwardIndexBuilder(tmp_path / "c")
+    for part in (THREE[:1], [], THREE[1:]):
+        builder.add_segmented(segmented(part))
+    builder.finish(ENGLISH)
     assert set(hashes(tmp_path / "a")) == set(FILES)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b") == hashes(tmp_path / "c")
 
@@ -220,8 +244,8 @@ def test_a_damaged_file_does_not_open(
 @pytest.mark.parametrize(
     ("summary", "message"),
     [
-        ({"format_version": 99}, "format 99; this rankwell reads 1: .*rankwell index --full"),
-        ({"format_version": 1}, "cannot be opened"),
+        ({"format_version": 99}, "format 99; this rankwell reads 2: .*rankwell index --full"),
+        ({"format_version": 2}, "cannot be opened"),
         ({}, "cannot be opened"),
         ([], "cannot be opened"),
     ],

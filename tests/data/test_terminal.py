@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from rankwell.data import terminal
+from rankwell.data.errors import InputError
 from rankwell.data.terminal import print_json, shown_progress
 
 
@@ -42,3 +43,31 @@ def test_progress_on_a_terminal_is_a_bar_for_each_step(monkeypatch: pytest.Monke
     assert "reading documents" in screen.getvalue()
     assert "1400/1400" in screen.getvalue()
     assert "2/5" in screen.getvalue()
+
+
+def test_progress_for_machines_is_json_lines_with_rate_and_remaining_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 10.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    with shown_progress("json") as progress:
+        progress("reading documents", 100, 1000)
+        now = 14.0
+        progress("reading documents", 500, 1000)
+        now = 14.1
+        progress("reading documents", 501, 1000)  # too soon after the line before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        {"step": "reading documents", "done": 100, "total": 1000}
+        | {"per_second": None, "remaining_s": None},
+        {"step": "reading documents", "done": 500, "total": 1000}
+        | {"per_second": 100.0, "remaining_s": 5.0},
+    ]
+
+
+def test_an_unknown_form_of_progress_is_refused() -> None:
+    with (
+        pytest.raises(InputError, match="--progress is 'jsn'; did you mean 'json'"),
+        shown_progress("jsn"),
+    ):
+        pass

@@ -29,7 +29,9 @@ def filled(draft: Draft, **files: bytes) -> None:
 
 
 def publish(draft: Draft, **parts: Any) -> Version:
-    return draft.publish(config={"lexical": {"k1": 0.9}}, counts=COUNTS, fingerprints={}, **parts)
+    version = draft.seal(config={"lexical": {"k1": 0.9}}, counts=COUNTS, fingerprints={}, **parts)
+    VersionStore(draft.folder.parents[1]).set_current(version.name)
+    return version
 
 
 def published(store: VersionStore, **files: bytes) -> Version:
@@ -41,12 +43,14 @@ def published(store: VersionStore, **files: bytes) -> Version:
 def test_a_published_version_is_live_and_says_what_it_holds(store: VersionStore) -> None:
     with store.draft() as draft:
         filled(draft)
-        version = draft.publish(
+        version = draft.seal(
             config={"lexical": {"k1": 0.9}},
             counts=COUNTS,
             fingerprints={"encoder": "abc"},
             labels=("not judged",),
         )
+        assert store.current_name() is None
+        store.set_current(version.name)
     manifest = store.verify().manifest
     assert manifest == version.manifest
     assert (version.name, manifest.parent, store.current_name()) == ("000001", None, "000001")
@@ -155,8 +159,12 @@ def test_a_job_that_dies_before_the_pointer_moves_changes_nothing_that_is_seen(
             raise OSError("no space left on device")
 
     published(store)
+    dying = DyingStore(store.folder)
+    with dying.draft() as draft:
+        filled(draft)
+        sealed = draft.seal(config={}, counts=COUNTS, fingerprints={})
     with pytest.raises(OSError, match="no space left"):
-        published(DyingStore(store.folder))
+        dying.set_current(sealed.name)
     assert store.open().name == "000001"
     assert published(store).name == "000003"
 
@@ -298,9 +306,13 @@ def test_a_file_that_the_manifest_does_not_list_is_found(store: VersionStore, pa
         (b"\xff{}", r"manifest\.json cannot be read"),
         (
             json.dumps({"format_version": 99}).encode(),
-            "has format 99; this rankwell reads format 1",
+            "has format 99; this rankwell reads format 2: read it with rankwell",
         ),
-        (json.dumps({"format_version": 1}).encode(), r"manifest\.json cannot be read"),
+        (
+            json.dumps({"format_version": 1}).encode(),
+            "has format 1; this rankwell reads format 2: bring it up to date with rankwell index",
+        ),
+        (json.dumps({"format_version": 2}).encode(), r"manifest\.json cannot be read"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_does_not_open(

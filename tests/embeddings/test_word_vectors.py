@@ -44,6 +44,39 @@ def test_analogy_adds_and_subtracts_unit_vectors() -> None:
     assert found == pytest.approx({"queen": (half + half**2) / length, "apple": half / length})
 
 
+def test_3cosmul_multiplies_and_divides_shifted_cosines() -> None:
+    found = {n.word: n.similarity for n in ROYAL.analogy("man", "king", "woman", multiply=True)}
+    half = math.sqrt(0.5)
+    # queen: to king .5, to woman half, to man 0; apple: to king half, to the others 0; then (1+c)/2
+    queen = (1.5 / 2) * (1 + half) / 2 / (0.5 + 1e-6)
+    apple = (1 + half) / 2 * 0.5 / (0.5 + 1e-6)
+    assert list(found) == ["queen", "apple"]
+    assert found == pytest.approx({"queen": queen, "apple": apple})
+
+
+CITIES = vectors_of(new=(1, 0), york=(0, 1), new_york=(1, 1), york_times=(2, 1), times=(1, 3))
+
+
+@pytest.mark.parametrize("word", ["new_york", "New York", "new york", "NEW_YORK"])
+def test_a_phrase_is_looked_up_however_it_is_written(word: str) -> None:
+    assert CITIES.number(word) == 2
+    assert CITIES.neighbours(word, 1)[0].word == "york_times"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("new york", [2]),
+        ("new york times", [2, 4]),  # the first of two phrases that overlap
+        ("york times new", [3, 0]),
+        ("old york new", [1, 0]),  # unknown words are left out
+        ("", []),
+    ],
+)
+def test_a_text_is_read_as_words_and_phrases(text: str, numbers: list[int]) -> None:
+    assert CITIES.numbers(text.split()) == numbers
+
+
 def test_analogy_of_one_word_with_itself_is_its_neighbours() -> None:
     assert PLANE.analogy("east", "east", "east") == PLANE.neighbours("east")
 
@@ -53,7 +86,11 @@ def test_analogy_of_one_word_with_itself_is_its_neighbours() -> None:
     [
         ("nroth", r"'nroth' has no vector; did you mean 'north'\?"),
         ("zzzzzz", "'zzzzzz' has no vector; it occurs too rarely, or not at all"),
-        ("north east", r"'north east' has no vector"),
+        (
+            "north east",
+            r"'north east' has no vector; its words have, one by one, and are no phrase",
+        ),
+        ("north eats", r"'north eats' has no vector; did you mean 'east'\?"),
         ("", "'' has no vector"),
     ],
 )
@@ -70,6 +107,12 @@ def test_nothing_trained_means_nothing_found() -> None:
     empty = WordVectors((), np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
     with pytest.raises(NotFound, match="'east' has no vector"):
         empty.neighbours("east")
+
+
+def test_a_vocabulary_of_one_word_has_no_neighbours() -> None:
+    alone = vectors_of(word=(1, 2))
+    assert alone.neighbours("word") == []
+    assert alone.analogy("word", "word", "word") == []
 
 
 def test_unit_makes_length_one_and_leaves_zeros() -> None:

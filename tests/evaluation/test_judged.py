@@ -1,9 +1,7 @@
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+import ir_datasets
 import pytest
 from ir_measures import Qrel
 
@@ -149,58 +147,33 @@ def test_the_unjudged_share_is_of_the_documents_shown() -> None:
     assert unjudged_share(judgments, {}, 3) == 0
 
 
-@dataclass
-class FakeQuery:
-    """A query of ir_datasets."""
-
-    query_id: str
-    text: str
-
-    def default_text(self) -> str:
-        return self.text
-
-
-class FakeDataset:
-    """A dataset of ir_datasets."""
-
-    def __init__(self, has_qrels: bool = True) -> None:
-        self._has_qrels = has_qrels
-
-    def has_qrels(self) -> bool:
-        return self._has_qrels
-
-    def has_queries(self) -> bool:
-        return True
-
-    def queries_iter(self) -> Iterator[FakeQuery]:
-        yield FakeQuery("7", "swept wings")
-
-    def qrels_iter(self) -> Iterator[Qrel]:
-        yield Qrel("7", "d1", 2)
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Two datasets of ir_datasets that lie on this machine."""
+    folder = tmp_path_factory.mktemp("datasets")
+    (folder / "queries.tsv").write_text("7\tswept wings\n8\tnot judged\n")
+    (folder / "judged.qrels").write_text("7 0 d1 2\n")
+    whole = ir_datasets.create_dataset(
+        queries_tsv=str(folder / "queries.tsv"), qrels_trec=str(folder / "judged.qrels")
+    )
+    ir_datasets.registry.register("rankwell-test", whole)
+    queries = ir_datasets.create_dataset(queries_tsv=str(folder / "queries.tsv"))
+    ir_datasets.registry.register("rankwell-test/queries", queries)
 
 
-@pytest.fixture
-def fake_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ir_datasets that knows two datasets and downloads nothing."""
-    module = ModuleType("ir_datasets")
-    module.registry = {"vaswani": FakeDataset(), "wikir": FakeDataset(has_qrels=False)}  # type: ignore[attr-defined]
-    module.load = lambda name: module.registry[name]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ir_datasets", module)
-
-
-@pytest.mark.usefixtures("fake_datasets")
+@pytest.mark.usefixtures("datasets")
 def test_a_dataset_of_ir_datasets_brings_queries_and_judgments(folder: Path) -> None:
-    found = load(folder, "irds:vaswani")
-    assert found == Judged("irds:vaswani", (Qrel("7", "d1", 2),), found.queries, 1)
+    found = load(folder, "irds:rankwell-test")
+    assert found == Judged("irds:rankwell-test", (Qrel("7", "d1", 2),), found.queries, 1)
     assert found.texts == {"7": "swept wings"}
 
 
-@pytest.mark.usefixtures("fake_datasets")
+@pytest.mark.usefixtures("datasets")
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("irds:vaswanni", r"no 'vaswanni'; did you mean 'vaswani'\?"),
-        ("irds:wikir", "no judgments or no queries"),
+        ("irds:rankwell-tst", r"no 'rankwell-tst'; did you mean 'rankwell-test'\?"),
+        ("irds:rankwell-test/queries", "no judgments or no queries"),
     ],
 )
 def test_a_dataset_that_cannot_be_used_is_one_sentence(

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -6,12 +7,12 @@ import pytest
 
 from rankwell.data.errors import InputError
 from rankwell.evaluation.measures import scored_run
-from rankwell.evaluation.runs import read_run, write_trec_run
+from rankwell.evaluation.runs import read_run, write_run
 
 
 def test_a_trec_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     run = {"1": ["é", "a"], "q-3": ["c"]}
-    write_trec_run(tmp_path / "run.txt", run, "fused")
+    write_run(tmp_path / "run.txt", run, "fused")
     assert (tmp_path / "run.txt").read_text("utf-8").splitlines() == [
         "1 Q0 é 1 2 fused",
         "1 Q0 a 2 1 fused",
@@ -61,4 +62,21 @@ def test_a_run_that_does_not_exist_or_cannot_be_written_says_so(tmp_path: Path) 
     with pytest.raises(InputError, match="does not exist"):
         read_run(tmp_path / "nothing.txt")
     with pytest.raises(InputError, match="cannot be written"):
-        write_trec_run(tmp_path / "no" / "folder.txt", {"q": ["a"]}, "x")
+        write_run(tmp_path / "no" / "folder.txt", {"q": ["a"]}, "x")
+
+
+def test_a_written_beir_run_is_read_back_and_may_have_ids_with_spaces(tmp_path: Path) -> None:
+    run = {"q 1": ["b c", "a"], "q2": []}
+    path = tmp_path / "run.json"
+    write_run(path, run, "fused")
+    assert json.loads(path.read_text()) == {"q 1": {"b c": 2, "a": 1}, "q2": {}}
+    assert read_run(path) == run
+
+
+@pytest.mark.parametrize("run", [{"q 1": ["a"]}, {"q": ["a b"]}])
+def test_an_id_that_trec_cannot_hold_is_refused_and_the_other_form_named(
+    tmp_path: Path, run: dict[str, list[str]]
+) -> None:
+    with pytest.raises(InputError, match=r"has white space, which TREC.*name the run with \.json"):
+        write_run(tmp_path / "run.txt", run, "x")
+    assert not (tmp_path / "run.txt").exists()

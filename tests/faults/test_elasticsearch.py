@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 import rankwell
 from rankwell.cli import app
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     Config,
     DocumentsConfig,
-    ElasticsearchConfig,
     LexicalConfig,
     WordsConfig,
     load_config,

@@ -9,6 +9,7 @@ from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def forward_of(tmp_path: Path) -> Callable[..., ForwardIndex]:
 
     def build(*documents: str | tuple[str, str]) -> ForwardIndex:
         builder = ForwardIndexBuilder(tmp_path / f"forward-{next(made)}")
-        for document in documents:
-            builder.add(*(("", document) if isinstance(document, str) else document))
+        pairs = (("", each) if isinstance(each, str) else each for each in documents)
+        builder.add_segmented(segmented(pairs))
         return builder.finish(Analyzer.configured(AnalysisConfig()))
 
     return build

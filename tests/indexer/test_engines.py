@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import AnalysisConfig, CollectionConfig, Config, ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.config import AnalysisConfig, CollectionConfig, Config
 from rankwell.data.documents import DocumentWriter
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.records import Document
+from rankwell.data.segmentation import segmented
 from rankwell.indexer import lexical
 from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.elasticsearch import engine as elasticsearch_engine
@@ -38,8 +40,8 @@ class Lexical:
     @staticmethod
     def build(folder: Path, levels: Sequence[int]) -> TantivyEngine:
         builder = ForwardIndexBuilder(folder / "forward")
-        for level in levels:
-            builder.add("pear", "apple " * level + "pear " * (HIGHEST - level))
+        texts = ["apple " * level + "pear " * (HIGHEST - level) for level in levels]
+        builder.add_segmented(segmented(("pear", text) for text in texts))
         return TantivyEngine.build(folder / "engine", builder.finish(ANALYZER))
 
     @staticmethod

@@ -52,6 +52,26 @@ def test_the_candidates_are_the_documents_that_share_a_term(
         assert set(masked.rows(0).tolist()) == {row for row in sharing if mask_N[row]}, text
 
 
+@pytest.mark.parametrize("batch_tokens", [1, 3, 1 << 20])
+def test_documents_of_any_length_are_batched_without_a_change(
+    engine_of: Callable[..., TantivyEngine], monkeypatch: pytest.MonkeyPatch, batch_tokens: int
+) -> None:
+    monkeypatch.setattr(lexical, "_BATCH_TOKENS", batch_tokens)
+    engine = engine_of("", "the", "flow cat 東京", "", ("Cats", "été"), "of", "flow")
+    rows = [engine.search([ANALYZER.query(w)], 7).rows(0).tolist() for w in ("cat", "flow", "京")]
+    assert [sorted(found) for found in rows] == [[2, 4], [2, 6], [2]]
+    assert engine.count() == 7
+
+
+@pytest.mark.parametrize("documents", [[""], ["the", ""]], ids=str)
+def test_documents_without_terms_are_indexed_and_not_found(
+    engine_of: Callable[..., TantivyEngine], documents: list[str]
+) -> None:
+    engine = engine_of(*documents)
+    assert engine.count() == len(documents)
+    assert engine.search([ANALYZER.query("the wing")], 9).rows(0).tolist() == []
+
+
 def test_scores_are_the_bm25_that_tantivy_has_built_in(
     engine_of: Callable[..., TantivyEngine],
 ) -> None:

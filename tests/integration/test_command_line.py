@@ -235,6 +235,27 @@ def test_evaluate_gives_measures_by_stage_and_a_run_that_has_them(
     assert all(a > b for a, b in zip(scores, scores[1:], strict=False))
 
 
+@pytest.mark.parametrize("name", ["theirs.run", "theirs.json"])
+def test_a_run_that_was_written_measures_as_it_did_in_place_of_the_stages(
+    cranfield_folder: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    options = ("--stages", "fused", "--run-out", str(path), "--json")
+    searched = json.loads(run_here("evaluate", cranfield_folder, *options).stdout)
+    read = json.loads(run_here("evaluate", cranfield_folder, "--run", str(path), "--json").stdout)
+    assert read["measures"][str(path)] == pytest.approx(searched["measures"]["fused"])
+    assert (read["num_queries"], read["seconds"]) == (searched["num_queries"], {})
+    table = run_here("evaluate", cranfield_folder, "--run", str(path)).stdout
+    assert f"{searched['measures']['fused']['nDCG@10']:.4f}" in table
+
+
+def test_a_run_is_not_measured_and_searched_for_at_once(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.run").write_text("q1 Q0 d 1 1 x\n")
+    result = run_here("evaluate", made[0], "--run", str(tmp_path / "x.run"), "--stages", "fused")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leave --stages and --run-out" in sentence(result.stderr)
+
+
 def judgment_lines() -> list[str]:
     return (BEIR / "qrels" / "test.tsv").read_text().splitlines()[1:]
 
@@ -465,3 +486,28 @@ def test_serve_ends_cleanly_on_ctrl_c(made: Any) -> None:
         _, stderr = server.communicate(timeout=60)
     assert server.returncode in (0, 130)
     assert "Traceback" not in stderr
+
+
+def test_documents_are_added_deleted_and_given_back_without_a_job(
+    built: Path, tmp_path: Path
+) -> None:
+    bat = tmp_path / "bat.csv"
+    bat.write_text("id,title,text\nbat,The bat,A bat hunts moths at night.\n")
+    done = run("add", built, bat)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("read 1 = 1 added + 0 rejected; ")
+    assert "bat" in run_here("search", built, "moths").stdout
+    deleted = json.loads(run_here("delete", built, "bat", "owl", "--json").stdout)
+    assert deleted == {"read": 2, "rejected": 0, "changed": 2, "last_number": 3, "pending": 2}
+    hits = json.loads(run_here("search", built, "hunts at night", "--json").stdout)["hits"]
+    assert not {"bat", "owl"} & {hit["doc_id"] for hit in hits}
+    assert run_here("withdraw", built, "owl").exit_code == 0
+    hits = json.loads(run_here("search", built, "hunts at night", "--json").stdout)["hits"]
+    assert hits[0]["doc_id"] == "owl"
+
+
+def test_a_document_that_is_not_there_cannot_be_deleted(built: Path) -> None:
+    result = run_here("delete", built, "dodo", "owl")
+    assert result.exit_code == 2
+    assert "there is no document 'dodo'; nothing was deleted" in sentence(result.stderr)
+    assert not (built / "journal" / "entries.jsonl").exists()

@@ -11,7 +11,10 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "rankwell"
-QUICK = "[words]\ndimensions = 16\nepochs = 1\n"
+QUICK = {
+    "[words]\n": "[words]\ndimensions = 16\nepochs = 1\n",
+    "[dense]\n": "[dense]\nencoder_epochs = 1\n",
+}
 
 
 def readme_commands() -> list[list[str]]:
@@ -35,6 +38,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
         if command[0] == "new":  # the same path with smaller vectors takes seconds
             config = tmp_path / command[1] / "rankwell.toml"
-            config.write_text(config.read_text().replace("[words]\n", QUICK))
+            text = config.read_text()
+            for section, quick in QUICK.items():
+                text = text.replace(section, quick)
+            config.write_text(text)
     assert (tmp_path / "ranked.run").read_text().split()[1] == "Q0"
     shutil.rmtree(tmp_path / "my-collection")

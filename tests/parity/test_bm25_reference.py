@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig, LexicalConfig
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.terms import resolve
 
@@ -50,8 +51,9 @@ def reference(documents, query, config):
 def test_bm25_is_the_formula_and_stays_under_its_bound(documents, query, config):
     with tempfile.TemporaryDirectory() as folder:
         builder = ForwardIndexBuilder(Path(folder) / "forward")
-        for title, text in documents:
-            builder.add(" ".join(title), " ".join(text))
+        builder.add_segmented(
+            segmented((" ".join(title), " ".join(text)) for title, text in documents)
+        )
         forward = builder.finish(ANALYZER)
         terms = resolve(ANALYZER.query(" ".join(query)), forward)
         found = bm25_scores(terms, np.arange(len(documents)), forward, config)

@@ -17,6 +17,7 @@ from rankwell.data.config import (
 )
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.ranker.pool import Pool
 
@@ -36,8 +37,7 @@ def forward_of(
 
     def build(*documents: tuple[str, str]) -> ForwardIndex:
         builder = ForwardIndexBuilder(folder / str(next(numbers)))
-        for title, text in documents:
-            builder.add(title, text)
+        builder.add_segmented(segmented(documents))
         return builder.finish(analyzer)
 
     return build

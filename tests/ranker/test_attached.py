@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import rankwell
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     DocumentsConfig,
-    ElasticsearchConfig,
     JudgmentsConfig,
     QueriesConfig,
     RankerConfig,

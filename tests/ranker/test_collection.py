@@ -15,7 +15,7 @@ from rankwell.data.analysis import words
 from rankwell.data.config import WordsConfig
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.readers import read_queries
-from rankwell.ranker.collection import MAX_QUERY_WORDS
+from rankwell.ranker.collection import MAX_QUERY_WORDS, Collection
 from rankwell.ranker.features import FEATURES
 
 DEPTH = 200
@@ -344,3 +344,13 @@ def test_no_query_finds_an_empty_document(collection_of):
     with rankwell.open(folder) as collection:
         for query in ("wing", "flow", "heat lift", "of"):
             assert "empty" not in scores_of(collection.search(query))
+
+
+def test_the_neighbours_of_a_query_are_those_of_its_words(cranfield: Collection) -> None:
+    found = cranfield.query_neighbours("What is the Supersonic wing of zzzzzz? Wing.", 4)
+    assert list(found) == ["what", "supersonic", "wing"]
+    for word, near in found.items():
+        assert [n.word for n in near] == [n.word for n in cranfield.neighbours(word, 4)]
+    assert cranfield.query_neighbours("the of") == {}
+    assert cranfield.query_neighbours("") == {}
+    assert len(cranfield.query_neighbours("flow wing heat layer shock lift drag wave body")) == 8

@@ -174,6 +174,7 @@ def test_a_ranker_is_trained_for_the_configuration_that_serves_it(folder):
 
 def test_new_word_vectors_drop_the_ranker_and_say_so(folder):
     train_ranker(folder)
+    configure(folder, words={"epochs": 3})
     retrain_words(folder)
     version = opened(folder)
     assert version.name == "000003"
@@ -185,6 +186,14 @@ def test_new_word_vectors_drop_the_ranker_and_say_so(folder):
         assert collection.search("topic3").hits
     train_ranker(folder)
     assert WITHOUT_RANKER not in opened(folder).manifest.labels
+
+
+def test_word_vectors_that_come_out_the_same_keep_the_ranker(folder):
+    train_ranker(folder)
+    before = opened(folder).manifest.fingerprints
+    retrain_words(folder)
+    assert opened(folder).name == "000003"
+    assert opened(folder).manifest.fingerprints == before
 
 
 def test_without_a_ranker_new_word_vectors_say_nothing_of_one(folder):

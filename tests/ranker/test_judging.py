@@ -8,7 +8,7 @@ from rankwell.data.errors import InputError
 from rankwell.data.records import Query, StageTime
 from rankwell.evaluation.judged import Judged
 from rankwell.evaluation.measures import parse_measures
-from rankwell.ranker.judging import check_stages, evaluate_stages, search_stages
+from rankwell.ranker.judging import StageRuns, check_stages, evaluate_stages, search_stages
 from rankwell.ranker.pipeline import Left, Ranking
 
 DOC_IDS = ["a", "b", "c"]
@@ -108,3 +108,23 @@ def test_judgments_of_unknown_documents_are_warned_of_and_count_as_not_found():
     assert found.measures["ranked"]["R@10"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert len(found.warnings) == 2
     assert found.warnings[1].startswith("2 judgments name documents")
+
+
+def test_runs_from_elsewhere_are_measured_in_place_of_stages():
+    judged = Judged("theirs.qrels", tuple(JUDGMENTS), {"q1": Query("q1", "wing")}, 2)
+    found = evaluate_stages(
+        StageRuns({"their.run": {"q1": ["b", "a"], "q7": ["a"], "q8": ["a"]}}, {}),
+        judged,
+        lambda ids: np.zeros(len(ids), np.int64),
+        version="000007",
+        stages=["their.run"],
+        measures=parse_measures("RR@10"),
+    )
+    assert found.measures == {"their.run": {"RR@10": pytest.approx(0.25)}}  # q2 counts 0
+    assert found.seconds == {}
+    assert "2 queries of their.run have no judgments and are left out" in found.warnings
+
+
+def test_each_stage_that_found_nothing_is_named():
+    found = evaluated(JUDGMENTS, stages=("lexical", "ranked"))
+    assert found.warnings == (FEW, "2 judged queries found nothing (lexical) and count 0")

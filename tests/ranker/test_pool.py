@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rankwell.data.config import LexicalConfig
-from rankwell.embeddings.sif import SifEncoder
+from rankwell.embeddings.sif import pooled_encoder
 from rankwell.ranker.bm25 import bm25_scores
-from rankwell.ranker.pool import pool_of_texts
+from rankwell.ranker.pool import joined_pool, pool_of_texts
 from rankwell.ranker.terms import resolve
 
 DOCUMENTS = [("wing", "lift of wings"), ("", "the drag of a wing"), ("drag", "")]
@@ -16,7 +16,7 @@ WORDS = {"wing": [1.0, 0.2], "drag": [-0.5, 1.0], "gust": [0.3, 0.3]}
 @pytest.fixture
 def collection(pool_of):
     pool = pool_of(DOCUMENTS, words=WORDS)
-    encoder = SifEncoder.fit(pool.words, 1e-3, pool.forward)
+    encoder = pooled_encoder(pool.words, 1e-3, pool.forward)
     return pool, encoder
 
 
@@ -54,8 +54,45 @@ def test_the_collections_own_texts_score_as_in_the_collection(collection, analyz
     assert there.any()
 
 
+def test_a_pool_that_grows_and_shrinks_is_the_pool_of_what_is_left(collection, analyzer):
+    pool, encoder = collection
+    titles, texts = (
+        ["gust", "", "wing", "gusts", ""],
+        ["zeppelin", "a quux", "gust wing", "", "x y"],
+    )
+
+    def of(chosen):
+        return pool_of_texts(
+            pool, analyzer, encoder, [titles[i] for i in chosen], [texts[i] for i in chosen]
+        )
+
+    grown = joined_pool(pool, analyzer, of([]), np.zeros(0, bool), of([0, 1]))
+    grown = joined_pool(pool, analyzer, grown, np.array([True, False]), of([2, 3]))
+    grown = joined_pool(pool, analyzer, grown, np.array([True, True, False]), of([4]))
+    wanted = of([0, 2, 4])
+    named = [
+        [[of.forward.vocabulary.surfaces[t] for t in of.forward.tokens(row, f)] for f in (0, 1)]
+        for of in (grown, wanted)
+        for row in range(3)
+    ]
+    assert (
+        named[:3]
+        == named[3:]
+        == [
+            [["gust"], ["zeppelin"]],
+            [["wing"], ["gust", "wing"]],
+            [[], ["x", "y"]],
+        ]
+    )
+    assert sorted(grown.forward.vocabulary.extra_surfaces) == ["gust", "x", "y", "zeppelin"]
+    assert grown.forward.lengths_NF.tolist() == wanted.forward.lengths_NF.tolist()
+    assert grown.vectors_ND.tolist() == wanted.vectors_ND.tolist()
+    words = [of.words_of(of.forward.document(0)).tolist() for of in (grown, wanted)]
+    assert words == [[2, -1], [2, -1]]
+
+
 def test_no_texts_make_an_empty_pool(collection, analyzer):
     pool, encoder = collection
     empty = pool_of_texts(pool, analyzer, encoder, [], [])
-    assert empty.forward.num_docs == 0
+    assert empty.forward.num_rows == 0
     assert empty.vectors_ND.shape == (0, 2)

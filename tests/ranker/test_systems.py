@@ -5,7 +5,7 @@ import pytest
 import rankwell
 from rankwell.data.config import load_config
 from rankwell.data.errors import InputError
-from rankwell.evaluation.runs import write_trec_run
+from rankwell.evaluation.runs import write_run
 from rankwell.indexer.job import index_collection
 from rankwell.ranker import systems
 from rankwell.ranker.jobs import train_ranker
@@ -55,7 +55,7 @@ def test_a_version_stands_for_its_last_stage_or_for_the_one_named(built: Path) -
 
 def test_a_run_file_is_a_system_without_latency(built: Path, tmp_path: Path) -> None:
     path = tmp_path / "theirs.txt"
-    write_trec_run(path, {"q0": ["d0-1", "x"]}, "theirs")
+    write_run(path, {"q0": ["d0-1", "x"]}, "theirs")
     (found,) = gather_systems(built, [str(path)], QUERIES)
     assert found.ms_per_query is None
     assert "theirs.txt" in found.name
@@ -69,7 +69,7 @@ def test_runs_of_the_same_file_name_in_two_folders_are_two_systems(
     paths = [tmp_path / folder / "run.txt" for folder in ("ours", "theirs")]
     for path in paths:
         path.parent.mkdir()
-        write_trec_run(path, {"q0": [path.parent.name]}, "x")
+        write_run(path, {"q0": [path.parent.name]}, "x")
     ours, theirs = gather_systems(built, [str(path) for path in paths], QUERIES)
     assert ours.name != theirs.name
     assert (ours.run["q0"], theirs.run["q0"]) == (["ours"], ["theirs"])

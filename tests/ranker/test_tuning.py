@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 import rankwell
-from rankwell.data.config import load_config, read_config
+from rankwell.data.config import config_from_mapping, load_config, read_config
 from rankwell.data.errors import InputError, MissingPackage
 from rankwell.evaluation.judged import Judged, load_judged
 from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
-from rankwell.ranker import tuning
+from rankwell.ranker import objectives
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.examples import judged_queries
+from rankwell.ranker.learning import learn
+from rankwell.ranker.objectives import FusedObjective, Objective
 from rankwell.ranker.systems import gather_systems
 from rankwell.ranker.tuning import Tuned, tune, write_settings
 
@@ -55,73 +58,144 @@ class Spy:
     """Which queries were measured with which settings, and what they gave."""
 
     real: Any
-    calls: list[tuple[frozenset[int], dict[str, float], Any]] = field(default_factory=list)
-    ordered: list[list[int]] = field(default_factory=list)
+    calls: list[tuple[tuple[int, ...], dict[str, Any], Any]] = field(default_factory=list)
     stop_at: int = -1
 
-    def __call__(self, queries: Any, settings: Any, collection: Any) -> Any:
+    def __call__(self, objective: Objective, settings: Any, chosen: Any) -> Any:
         if len(self.calls) == self.stop_at:
             raise KeyboardInterrupt
-        values_Q = self.real(queries, settings, collection)
-        self.ordered.append([id(query) for query in queries])
-        self.calls.append((frozenset(map(id, queries)), dict(settings), values_Q))
+        values_Q = self.real(objective, settings, chosen)
+        self.calls.append((tuple(chosen.tolist()), dict(settings), values_Q))
         return values_Q
 
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    watched = Spy(tuning._values)
-    monkeypatch.setattr(tuning, "_values", watched)
+    watched = Spy(FusedObjective.values)
+    monkeypatch.setattr(FusedObjective, "values", lambda *asked: watched(*asked))
     return watched
+
+
+def best_settings(calls: list[Any]) -> list[Any]:
+    most = max(values_Q.mean() for _, _, values_Q in calls)
+    return [settings for _, settings, values_Q in calls if values_Q.mean() == most]
+
+
+A_FOLD = TRIALS + 2  # its search, then the queries held out by the best and by the live settings
 
 
 def test_each_fold_is_measured_with_settings_that_its_queries_did_not_choose(
     collection: Collection, spy: Spy
 ) -> None:
     found = tuned(collection)
-    (everything, live, before_Q), *calls = spy.calls
-    assert len(calls) == FOLDS * (TRIALS + 1) + TRIALS
-    held_out, after = [], []
+    everything = set(range(12))
+    assert len(spy.calls) == FOLDS * A_FOLD + TRIALS
+    held_out, before, after = [], [], []
     for fold in range(FOLDS):
-        *searched, measured = calls[fold * (TRIALS + 1) : (fold + 1) * (TRIALS + 1)]
-        queries, settings, values_Q = measured
+        *searched, measured, now = spy.calls[fold * A_FOLD : (fold + 1) * A_FOLD]
         for chosen, _, _ in searched:
-            assert chosen | queries == everything
-            assert not chosen & queries
-        best = max(searched, key=lambda call: call[2].mean())
-        assert settings == best[1]
-        held_out.append(queries)
-        after += values_Q.tolist()
-    assert frozenset().union(*held_out) == everything
-    assert sum(map(len, held_out)) == len(everything) == 12
+            assert set(chosen) == everything - set(measured[0])
+        assert measured[1] in best_settings(searched)
+        assert now[0] == measured[0]
+        assert now[1] == pytest.approx(searched[0][1])  # the live settings are tried first
+        held_out += measured[0]
+        before += now[2].tolist()
+        after += measured[2].tolist()
+    assert sorted(held_out) == sorted(everything)
     assert found.after == pytest.approx(np.mean(after))
-    assert found.before == pytest.approx(before_Q.mean())
+    assert found.before == pytest.approx(np.mean(before))
     assert found.gain.difference.mean == pytest.approx(found.after - found.before)
-    last = calls[FOLDS * (TRIALS + 1) :]
-    assert {chosen for chosen, _, _ in last} == {everything}
-    assert found.settings == max(last, key=lambda call: call[2].mean())[1]
+    last = spy.calls[FOLDS * A_FOLD :]
+    assert {frozenset(chosen) for chosen, _, _ in last} == {frozenset(everything)}
+    assert found.settings in best_settings(last)
     assert found.optimistic == pytest.approx(max(call[2].mean() for call in last))
     assert list(found.trials) == pytest.approx([call[2].mean() for call in last])
-    assert last[0][1] == pytest.approx(live)  # the live settings are the first to be tried
 
 
 def test_the_statistics_are_those_of_the_paired_queries(collection: Collection, spy: Spy) -> None:
-    places: dict[int, int] = {}
-
-    def made_up(queries: Any, settings: Any, collection: Any) -> Any:
+    def made_up(objective: Objective, settings: Any, chosen: Any) -> Any:
         """Every query has a k1 of its own that suits it best."""
-        best_Q = [0.2 * places.setdefault(id(query), len(places)) for query in queries]
-        return 1 - np.abs(np.array(best_Q) - settings["lexical.k1"]) / 3
+        return 1 - np.abs(0.2 * chosen - settings["lexical.k1"]) / 3
 
     spy.real = made_up
     found = tuned(collection, seed=3)
-    order, before_Q = spy.ordered[0], spy.calls[0][2]
-    after = {}
-    for place in range(TRIALS + 1, FOLDS * (TRIALS + 1) + 1, TRIALS + 1):  # the folds held out
-        after |= dict(zip(spy.ordered[place], spy.calls[place][2], strict=True))
-    after_Q = np.array([after[query] for query in order])
+    before_Q, after_Q = np.empty(12), np.empty(12)
+    for fold in range(FOLDS):
+        *_, measured, now = spy.calls[fold * A_FOLD : (fold + 1) * A_FOLD]
+        after_Q[list(measured[0])] = measured[2]
+        before_Q[list(now[0])] = now[2]
     assert found.gain == paired_test(after_Q - before_Q, 3)
     assert found.gain.won + found.gain.lost > 0
+
+
+def test_of_equal_trials_the_one_with_the_fewest_candidates_is_best(
+    collection: Collection, spy: Spy
+) -> None:
+    spy.real = lambda objective, settings, chosen: np.ones(len(chosen))
+    found = tuned(collection, trials=8)
+    last = [settings for chosen, settings, _ in spy.calls if len(chosen) == 12]
+    sizes = [s["lexical.depth"] + s["dense.depth"] for s in last]
+    assert found.settings["lexical.depth"] + found.settings["dense.depth"] == min(sizes)
+    assert len(set(sizes)) > 1
+
+
+def test_the_candidates_are_those_that_the_engines_give_at_the_depths_on_trial(
+    collection: Collection,
+) -> None:
+    judged = train_queries(collection.folder)
+    queries = judged_queries(judged.judgments, judged.texts)
+    objective = FusedObjective(collection, queries)
+    shallow = {**objective.live, "lexical.depth": 100, "dense.depth": 100}
+    mapping = collection.config.to_mapping()
+    mapping["lexical"]["depth"] = mapping["dense"]["depth"] = 100
+    tried = config_from_mapping(mapping)
+    with Collection(collection.folder, collection.version, tried) as other:
+        run = other.stage_runs(judged.texts).runs["fused"]
+    expected = measure_run(judged.judgments, run, parse_measures("nDCG@10"))
+    values_Q = objective.values(shallow, np.arange(len(queries)))
+    assert values_Q.tolist() == pytest.approx(
+        [expected.per_query["nDCG@10"][query.query_id] for query in queries]
+    )
+
+
+def test_the_ranked_order_is_tuned_by_rankers_that_did_not_see_the_queries(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[set[str]] = []
+    scored: list[int] = []
+
+    def watched(examples: Any, *rest: Any) -> Any:
+        trained.append({of.query_id for of in examples})
+        return learn(examples, *rest)
+
+    real = objectives.RankedObjective.held_out
+
+    def watched_out(self: Any, settings: Any, fitted: Any, others: Any) -> Any:
+        values_Q = real(self, settings, fitted, others)
+        seen = {self._queries[place].query_id for place in fitted}
+        assert trained[-1] == seen
+        assert not {self._queries[place].query_id for place in others} & seen
+        scored.extend(others.tolist())
+        return values_Q
+
+    monkeypatch.setattr(objectives, "learn", watched)
+    monkeypatch.setattr(objectives.RankedObjective, "held_out", watched_out)
+    judged = train_queries(collection.folder)
+    found = tune(collection, judged, trials=2, folds=6, stage="ranked")
+    assert sorted(scored) == sorted([*range(12)] * 2)
+    assert len(found.trials) == 2
+    assert {"ranker.hidden", "ranker.dropout", "fusion.depth"} < set(found.settings)
+    assert "fusion.lexical_weight" not in found.settings  # training fits it
+    assert 0 < found.before <= 1
+
+
+def test_a_search_in_which_no_ranker_can_be_trained_is_one_sentence(
+    collection: Collection, built: Path
+) -> None:
+    (built / "train.tsv").write_text("".join(f"q{t} 0 d{t}-0 0\n" for t in range(12)))
+    judged = train_queries(built)
+    with pytest.raises(InputError, match="no trial could be measured: too few training queries"):
+        tune(collection, judged, trials=2, folds=2, stage="ranked")
 
 
 def test_the_figure_before_is_that_of_evaluate(collection: Collection) -> None:
@@ -155,7 +229,7 @@ def test_a_search_that_is_done_is_not_done_again(collection: Collection, spy: Sp
     first = tuned(collection)
     spy.calls.clear()
     assert tuned(collection) == first
-    assert len(spy.calls) == 1 + FOLDS  # the live settings, and the folds held out
+    assert len(spy.calls) == 2 * FOLDS  # each fold held out, by the best and the live settings
 
 
 def test_more_trials_continue_a_search_and_repeat_none(collection: Collection, spy: Spy) -> None:
@@ -163,15 +237,13 @@ def test_more_trials_continue_a_search_and_repeat_none(collection: Collection, s
     more = tuned(collection, trials=6)
     assert more.trials[:3] == first.trials
     assert len(more.trials) == 6
-    everything = spy.calls[0][0]
-    tried = [tuple(s.items()) for q, s, _ in spy.calls if len(q) == len(everything)]
-    tried = tried[1:4] + tried[5:]  # without the two looks at the live settings
+    tried = [tuple(settings.items()) for chosen, settings, _ in spy.calls if len(chosen) == 12]
     assert len(tried) == 6
     assert len(set(tried)) == 6
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped(collection: Collection, spy: Spy) -> None:
-    spy.stop_at = 1 + TRIALS + 1 + 2  # in the third trial of the second fold
+    spy.stop_at = A_FOLD + 2  # in the third trial of the second fold
     with pytest.raises(KeyboardInterrupt):
         tuned(collection)
     spy.stop_at = -1
@@ -179,7 +251,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(collection: Collection, 
     found = tuned(collection)
     assert len(found.trials) == TRIALS
     # the first fold's trials and two of the second's are there
-    assert len(spy.calls) == 1 + (FOLDS + 1) * TRIALS + FOLDS - TRIALS - 2
+    assert len(spy.calls) == (FOLDS + 1) * TRIALS + 2 * FOLDS - TRIALS - 2
 
 
 def test_an_interruption_shows_no_traceback(

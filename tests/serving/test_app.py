@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import rankwell
 from rankwell.ranker.collection import Collection
 from rankwell.serving.app import create_app
+from rankwell.serving.following import Live
 
 QUERY = "heat transfer in a boundary layer"
 AUTHOR = {"author": "ting-yili"}
@@ -23,7 +25,7 @@ Ask = Callable[..., httpx.Response]
 
 def asker(collection: Any) -> Ask:
     """Returns a function that sends one request to the application, in this process."""
-    transport = httpx.ASGITransport(create_app(collection), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(Live(collection)), raise_app_exceptions=False)
 
     async def send(method: str, url: str, **more: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -228,6 +230,24 @@ def test_version_says_what_is_live(ask: Ask, cranfield: Collection) -> None:
     assert answer["created_at"] == cranfield.version.manifest.created_at
     assert set(answer["fingerprints"]) == {"analysis", "encoder", "features", "ranker"}
     assert isinstance(answer["labels"], list)
+    assert answer["troubles"] == []
+
+
+def test_readyz_names_the_version_and_what_keeps_another_back(cranfield: Collection) -> None:
+    live = Live(cranfield)
+    transport = httpx.ASGITransport(create_app(live))
+
+    async def ask() -> dict[str, Any]:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer: dict[str, Any] = (await client.get("/readyz")).json()
+            return answer
+
+    ready = {"status": "ready", "version": "000002"}
+    assert asyncio.run(ask()) == ready | {"troubles": []}
+    live.report("version", "version 000003 is damaged")
+    assert asyncio.run(ask()) == ready | {"troubles": ["version 000003 is damaged"]}
+    live.report("version", None)
+    assert asyncio.run(ask()) == ready | {"troubles": []}
 
 
 def test_healthz_answers(ask: Ask) -> None:
@@ -332,3 +352,110 @@ def test_a_field_links_to_the_search_filtered_by_it(ask: Ask) -> None:
     assert link in page.text
     assert "show all" in page.text
     assert "author: ting-yili" in ask("GET", f"/?q=flow&{link}").text
+
+
+@pytest.fixture
+def changing(collection_of: Callable[..., Path]) -> Iterator[Ask]:
+    """An application over two documents that a test may change."""
+    lines = ('{"_id": "car", "text": "a red car"}', '{"_id": "a/b", "text": "a blue boat"}')
+    with rankwell.open(collection_of(*lines)) as collection:
+        yield asker(collection)
+
+
+def found(ask: Ask, query: str) -> list[str]:
+    return [hit["doc_id"] for hit in ask("GET", "/v1/search", params={"q": query}).json()["hits"]]
+
+
+def test_a_document_that_was_put_is_found_and_one_that_was_deleted_is_not(changing: Ask) -> None:
+    body = {"title": "Tram", "text": "a yellow tram", "metadata": {"year": 1904, "by": None}}
+    answer = changing("PUT", "/v1/documents/tram", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"doc_id": "tram", "number": 1})
+    assert found(changing, "yellow tram")[0] == "tram"
+    assert changing("GET", "/v1/documents/tram").json() == {
+        "doc_id": "tram",
+        "title": "Tram",
+        "text": "a yellow tram",
+        "fields": {"year": 1904},
+    }
+    assert changing("PUT", "/v1/documents/a/b", json={"text": "a yacht"}).json()["number"] == 2
+    assert found(changing, "yacht")[0] == "a/b"
+    assert changing("GET", "/v1/documents/a/b").json()["text"] == "a yacht"
+    answer = changing("DELETE", "/v1/documents/tram")
+    assert (answer.status_code, answer.json()) == (200, {"doc_id": "tram", "number": 3})
+    assert "tram" not in found(changing, "yellow tram")
+    problem(changing("GET", "/v1/documents/tram"), 404)
+    problem(changing("DELETE", "/v1/documents/tram"), 404)
+    problem(changing("DELETE", "/v1/documents/nobody"), 404)
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "says"),
+    [
+        ("{}", "text", "required"),
+        ('{"text": 5}', "text", "string"),
+        ('{"text": "x", "metadata": []}', "metadata", "dictionary"),
+        ('{"text": "x", "txet": "y"}', "txet", "not permitted"),
+        ('{"text": "x", "metadata": {"n": 123456789012345678901234567890}}', "doc_id", "64-bit"),
+        ('{"text": "\\ud800"}', "doc_id", "surrogates"),
+        ("{", None, "not JSON"),
+    ],
+)
+def test_a_body_that_is_no_document_is_refused_with_the_field_at_fault(
+    changing: Ask, content: str, field: str | None, says: str
+) -> None:
+    found = problem(
+        changing("PUT", "/v1/documents/tram", content=content.encode(), headers=JSON), 400
+    )
+    assert found.get("field") == field
+    assert says in found["detail"]
+    problem(changing("GET", "/v1/documents/tram"), 404)
+
+
+def test_a_document_without_an_id_is_refused(changing: Ask) -> None:
+    found = problem(changing("PUT", "/v1/documents/%20", json={"text": "x"}), 400)
+    assert found["field"] == "doc_id"
+    assert "expected a string that is not empty" in found["detail"]
+
+
+def test_a_journal_that_cannot_be_written_answers_503_and_changes_nothing(
+    changing: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    answer = changing("PUT", "/v1/documents/tram", json={"text": "a tram"})
+    assert "No space left on device" in problem(answer, 503)["detail"]
+    problem(changing("GET", "/v1/documents/tram"), 404)
+
+
+def test_neighbours_of_a_word_are_those_of_the_collection(ask: Ask, cranfield: Collection) -> None:
+    answer = ask("GET", "/v1/words/Supersonic/neighbours", params={"k": 3}).json()
+    assert answer["word"] == "Supersonic"
+    assert [(n["word"], n["similarity"]) for n in answer["neighbours"]] == [
+        (n.word, pytest.approx(n.similarity)) for n in cranfield.neighbours("supersonic", 3)
+    ]
+    assert len(ask("GET", "/v1/words/supersonic/neighbours").json()["neighbours"]) == 10
+
+
+def test_a_word_without_a_vector_is_404_with_near_spellings(ask: Ask) -> None:
+    found = problem(ask("GET", "/v1/words/supersnic/neighbours"), 404)
+    assert found["detail"] == "'supersnic' has no vector; did you mean 'supersonic'?"
+
+
+@pytest.mark.parametrize("k", ["0", "1001", "x"])
+def test_neighbours_out_of_range_are_refused(ask: Ask, k: str) -> None:
+    answer = ask("GET", "/v1/words/supersonic/neighbours", params={"k": k})
+    assert problem(answer, 400)["field"] == "k"
+
+
+def test_the_page_shows_the_words_used_alike(ask: Ask, cranfield: Collection) -> None:
+    page = ask("GET", "/", params={"q": "the supersonic wing"}).text
+    words = page[page.index("Words used alike") :]
+    assert re.findall("<dt>(.+?)</dt>", words) == ["supersonic", "wing"]  # and no stop word
+    near = cranfield.neighbours("wing", 6)
+    assert re.findall(r">(\S+)</a>", words)[6:] == [n.word for n in near]
+    assert f'href="/?q=the%20supersonic%20wing%20{near[0].word}"' in words
+    filtered = ask("GET", "/", params={"q": "wing", "filter": json.dumps(AUTHOR)}).text
+    assert "%20" + near[0].word + "&amp;filter=%7B" in filtered
+    assert "Words used alike" not in ask("GET", "/", params={"q": "of the zzzzzz"}).text

@@ -1,15 +1,23 @@
+import asyncio
 import gc
 import ipaddress
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from typer.testing import CliRunner
 
 from rankwell.cli import app
 from rankwell.data.errors import InputError
+from rankwell.data.versions import VersionStore
+from rankwell.indexer.location import Location
+from rankwell.indexer.transfer import push
+from rankwell.serving import commands
 from rankwell.serving.commands import _listener
 
 
@@ -82,3 +90,62 @@ def test_serve_listens_on_loopback_and_says_where(
     assert ipaddress.ip_address(address).is_loopback
     shown = f"[{host}]" if ":" in host else host
     assert f"at http://{shown}:{port}," in " ".join(result.stderr.split())
+
+
+async def served_versions(served: Any, moves: dict[str, Callable[[], object]]) -> list[str]:
+    """Makes each move and returns the version of a search once the one that it names is served."""
+    seen = []
+    transport = httpx.ASGITransport(served)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for name, move in moves.items():
+            move()
+            deadline = time.monotonic() + 30
+            while (await client.get("/readyz")).json()["version"] != name:
+                assert time.monotonic() < deadline, f"{name} is not served"
+                await asyncio.sleep(0.01)
+            seen.append((await client.get("/v1/search?q=wing")).json()["version"])
+    return seen
+
+
+def test_serve_follows_its_folder_and_a_location(
+    two_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location, here = Location(str(tmp_path / "far")), tmp_path / "here"
+    push(two_versions, location)
+    seen: list[str] = []
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        moves = {
+            "000002": lambda: push(two_versions, location, "000002"),
+            "000001": lambda: VersionStore(here).set_current("000001"),
+        }
+        seen.extend(asyncio.run(served_versions(server.config.app, moves)))
+        for listener in sockets:
+            listener.close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(commands, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(commands, "_LOOK_AT_LOCATION_SECONDS", 0.01)
+    result = CliRunner().invoke(
+        app, ["serve", str(here), "--port", "0", "--follow", str(tmp_path / "far")]
+    )
+    assert result.exit_code == 0, result.output
+    assert seen == ["000002", "000001"]
+    assert "serving version 000001 at http://127.0.0.1:" in result.stderr
+    assert "serving version 000002 from now on" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "the location is empty; name a folder"),
+        ("nope://x", "'nope://x' is no location"),
+        ("nowhere", "'nowhere' has no published version; push one with: rankwell push DIR nowhere"),
+    ],
+)
+def test_a_location_that_leads_nowhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(tmp_path / "new", "--port", "0", "--follow", url)
+    gc.collect()

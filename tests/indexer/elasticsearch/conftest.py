@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     AnalysisConfig,
     CollectionConfig,
     Config,
-    ElasticsearchConfig,
     LexicalConfig,
 )
 from rankwell.data.documents import DocumentWriter

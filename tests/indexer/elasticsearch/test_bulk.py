@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rankwell.data.config import ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import MissingIndex, Unavailable
 from rankwell.indexer.elasticsearch import bulk
 from rankwell.indexer.elasticsearch.bulk import Action, Loaded, Refused, fault_of_document, load

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rankwell.data.config import ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, InputError, MissingIndex, RankwellError, Unavailable
 from rankwell.indexer.elasticsearch.connection import Connection, Fault
 from rankwell.indexer.elasticsearch.waiting import Patience

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rankwell.data.config import CollectionConfig, Config, DocumentsConfig, ElasticsearchConfig
+from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.config import CollectionConfig, Config, DocumentsConfig
 from rankwell.data.errors import FilterError, InputError, Unavailable
 from rankwell.data.records import Document, Rejected
 from rankwell.indexer.elasticsearch import reading

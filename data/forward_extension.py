@@ -1,0 +1,127 @@
+"""Carrying a forward index on: its rows stay, some of them dead, and new ones come behind.
+
+Tokens, lengths and the numbers of words and terms stay as they are; new words and terms are
+numbered behind the known ones. The statistics come out as those of a whole build over the live
+documents.
+
+Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms, R dead rows.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rankwell.data.forward import (
+    COLLECTION_FREQUENCIES,
+    DOCUMENT_FREQUENCIES,
+    LENGTHS,
+    NUM_FIELDS,
+    OFFSETS,
+    SENTENCES,
+    TOKENS,
+    ForwardIndex,
+    open_forward_index,
+)
+from rankwell.data.forward_builder import count_terms, write_summary, write_vocabulary
+
+
+def extend_forward_index(
+    folder: Path, base: ForwardIndex, dead_rows: NDArray[np.int64], fresh: ForwardIndex
+) -> ForwardIndex:
+    """Writes the base with some rows newly dead and the fresh documents behind it, and opens it.
+
+    Args:
+        folder: of the new files; it must exist.
+        base: the rows that stay.
+        dead_rows: int64; rows of the base that were live until now.
+        fresh: the new documents, analysed as the base was.
+    """
+    surface_V, term_S, surfaces, terms = _joined(base, fresh)
+    tokens_T = np.lib.format.open_memmap(
+        folder / TOKENS,
+        mode="w+",
+        dtype=np.int32,
+        shape=(len(base.tokens_T) + len(fresh.tokens_T),),
+    )
+    tokens_T[: len(base.tokens_T)] = base.tokens_T
+    tokens_T[len(base.tokens_T) :] = surface_V[fresh.tokens_T]
+    if len(tokens_T):
+        tokens_T.flush()
+    np.save(folder / OFFSETS, np.concatenate([base.offsets, base.offsets[-1] + fresh.offsets[1:]]))
+    np.save(
+        folder / SENTENCES,
+        np.concatenate([base.sentences, base.sentences[-1] + fresh.sentences[1:]]),
+    )
+    np.save(folder / LENGTHS, np.concatenate([base.lengths_NF, fresh.lengths_NF]))
+
+    dead_tokens_T, dead_offsets = _gathered(base, dead_rows)
+    num_known = base.vocabulary.num_surfaces
+    counts_V = np.zeros(len(surfaces), np.int64)
+    counts_V[:num_known] = base.vocabulary.counts_V
+    counts_V[:num_known] -= np.bincount(dead_tokens_T, minlength=num_known)
+    counts_V[surface_V] += fresh.vocabulary.counts_V
+    term_V = np.empty(len(surfaces), np.int32)
+    term_V[surface_V] = np.where(
+        fresh.vocabulary.term_V >= 0, np.append(term_S, -1)[fresh.vocabulary.term_V], -1
+    )
+    term_V[:num_known] = base.vocabulary.term_V
+    write_vocabulary(folder, pa.array(surfaces, pa.string()), counts_V, term_V, terms)
+
+    dead_df_SG = np.zeros_like(base.statistics.document_frequencies_SG)
+    dead_cf_S = np.zeros_like(base.statistics.collection_frequencies_S)
+    count_terms(dead_tokens_T, dead_offsets, base.vocabulary.term_V, dead_df_SG, dead_cf_S)
+    df_SG = np.zeros((len(terms), 1 + NUM_FIELDS), np.int32)
+    cf_S = np.zeros(len(terms), np.int64)
+    df_SG[: len(dead_df_SG)] = base.statistics.document_frequencies_SG - dead_df_SG
+    cf_S[: len(dead_cf_S)] = base.statistics.collection_frequencies_S - dead_cf_S
+    df_SG[term_S] += fresh.statistics.document_frequencies_SG
+    cf_S[term_S] += fresh.statistics.collection_frequencies_S
+    np.save(folder / DOCUMENT_FREQUENCIES, df_SG)
+    np.save(folder / COLLECTION_FREQUENCIES, cf_S)
+    totals_F = (
+        base.statistics.total_lengths_F
+        - base.lengths_NF[dead_rows].sum(axis=0, dtype=np.int64)
+        + fresh.statistics.total_lengths_F
+    )
+    write_summary(
+        folder,
+        base.num_rows + fresh.num_rows,
+        base.statistics.num_docs - len(dead_rows) + fresh.statistics.num_docs,
+        totals_F,
+    )
+    return open_forward_index(folder)
+
+
+def _joined(
+    base: ForwardIndex, fresh: ForwardIndex
+) -> tuple[NDArray[np.int32], NDArray[np.int32], list[str], list[str]]:
+    """Returns the number of each fresh surface and term, and all surfaces and terms by number."""
+    known = base.vocabulary.surface_ids
+    surfaces = list(base.vocabulary.surfaces)
+    surface_V = np.empty(fresh.vocabulary.num_surfaces, np.int32)
+    for place, surface in enumerate(fresh.vocabulary.surfaces):
+        number = known.get(surface, len(surfaces))
+        if number == len(surfaces):
+            surfaces.append(surface)
+        surface_V[place] = number
+    terms = list(base.vocabulary.terms)
+    term_S = np.empty(fresh.vocabulary.num_terms, np.int32)
+    for place, term in enumerate(fresh.vocabulary.terms):
+        number = base.vocabulary.term_ids.get(term, len(terms))
+        if number == len(terms):
+            terms.append(term)
+        term_S[place] = number
+    return surface_V, term_S, surfaces, terms
+
+
+def _gathered(
+    forward: ForwardIndex, rows_R: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Returns the tokens and offsets of some rows alone."""
+    documents = [forward.document(int(row)) for row in rows_R]
+    places = rows_R[:, None] * NUM_FIELDS + np.arange(NUM_FIELDS)
+    lengths = (forward.offsets[places + 1] - forward.offsets[places]).ravel()
+    tokens_T = np.concatenate([*documents, np.zeros(0, np.int32)])
+    return tokens_T, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,0 +1,95 @@
+"""A map of words: those asked for and their neighbours, in two dimensions, as an SVG picture.
+
+Shapes: M words of the map, D dimensions.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.embeddings.word_vectors import WordVectors
+
+_WIDTH, _HEIGHT, _MARGIN = 960.0, 720.0, 40.0
+_LETTER, _LINE = 7.2, 15.0  # what a letter of a label takes, and a line
+_COLOURS = ("#0b57a4", "#a4161a", "#2b7a3d", "#8a4fbf", "#b35c00", "#00707f")
+_STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1c2024}.asked{font-weight:bold}"
+    "line{stroke:#c4c9cf}@media (prefers-color-scheme:dark){text{fill:#e7e9ec}line{stroke:#4a5058}}"
+)
+
+
+def word_map(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> str:
+    """Returns an SVG picture of words and the k neighbours of each.
+
+    The plane is the one in which the words' unit vectors differ most (principal components). A line
+    goes from each neighbour to the word that it is a neighbour of. Labels are moved down until none
+    lies on another.
+
+    Raises:
+        NotFound: a word has no vector.
+    """
+    owner: dict[int, int] = {}  # of each word of the map, which word asked for brought it
+    for number, word in enumerate(asked):
+        owner[vectors.number(word)] = number
+    centres = list(owner)
+    for number, word in enumerate(asked):
+        for near in vectors.neighbours(word, k):
+            owner.setdefault(vectors.ids[near.word], number)
+    places = list(owner)
+    points_M2 = _plane(vectors.unit_VD[places])
+    names = [vectors.words[place] for place in places]
+    labels_M2 = _apart(points_M2, names)
+    ends_M = labels_M2[:, 0] + [_LETTER * len(name) for name in names]
+    width, height = max(_WIDTH, ends_M.max()), max(_HEIGHT, labels_M2[:, 1].max() + _LINE)
+    point_of = dict(zip(places, points_M2.tolist(), strict=True))
+    centre_of = {owner[place]: place for place in centres}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'role="img" aria-label="{escape("Words near " + ", ".join(asked))}">',
+        f"<style>{_STYLE}</style>",
+    ]
+    for place, (x, y) in point_of.items():
+        if place not in centres:
+            x2, y2 = point_of[centre_of[owner[place]]]
+            parts.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+    for place, name, (label_x, label_y) in zip(places, names, labels_M2.tolist(), strict=True):
+        (x, y), is_asked = point_of[place], place in centres
+        colour = _COLOURS[owner[place] % len(_COLOURS)]
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_asked else 3}" fill="{colour}"/>'
+        )
+        kind = ' class="asked"' if is_asked else ""
+        text = escape(name)
+        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}"{kind}>{text}</text>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _plane(unit_MD: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns points on the picture: the two directions along which the vectors differ most."""
+    centred_MD = unit_MD.astype(np.float64) - unit_MD.mean(axis=0)
+    left, singular, _ = np.linalg.svd(centred_MD, full_matrices=False)
+    flat_M2 = np.zeros((len(unit_MD), 2))
+    size = min(2, len(singular))
+    flat_M2[:, :size] = left[:, :size] * singular[:size]
+    flat_M2 *= np.where(flat_M2.sum(axis=0) < -1e-12, -1, 1)  # the sign is arbitrary
+    spread = np.abs(flat_M2).max(axis=0)
+    room = np.array([_WIDTH / 2 - 3 * _MARGIN, _HEIGHT / 2 - _MARGIN])
+    centre = np.array([_WIDTH / 2 - _MARGIN, _HEIGHT / 2])
+    points_M2: NDArray[np.float64] = centre + flat_M2 / np.where(spread > 0, spread, 1) * room
+    return points_M2
+
+
+def _apart(points_M2: NDArray[np.float64], words: Sequence[str]) -> NDArray[np.float64]:
+    """Returns where labels begin: right of their points, moved down off those placed before."""
+    placed: list[tuple[float, float, float]] = []
+    labels_M2: NDArray[np.float64] = points_M2 + np.array([7.0, 4.0])
+    for number in np.argsort(points_M2[:, 1], kind="stable"):
+        x, y = labels_M2[number]
+        right = x + _LETTER * len(words[number])
+        while any(abs(y - v) < _LINE and x < r and left < right for left, r, v in placed):
+            y += 1.0
+        placed.append((x, right, y))
+        labels_M2[number, 1] = y
+    return labels_M2

@@ -1,0 +1,185 @@
+"""The commands of an operator: status, versions, verify, publish, rollback, prune."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rankwell.data.errors import RankwellError
+from rankwell.data.journal import Journal
+from rankwell.data.release import releases
+from rankwell.data.terminal import Folder, Json, out, print_json, say
+from rankwell.data.versions import EVALUATION, Version, VersionStore
+from rankwell.indexer.engines import unused_indexes
+from rankwell.indexer.invariants import check_invariants
+from rankwell.indexer.releasing import publish_despite, roll_back
+
+KEPT = 3
+
+
+def status(folder: Folder, json: Json = False) -> None:
+    """Say which version is live, what it holds and what it lacks."""
+    store = VersionStore(folder)
+    version = store.open()
+    manifest = version.manifest
+    num_bytes = _size_bytes(version)
+    facts: dict[str, Any] = {
+        "version": manifest.version,
+        "created_at": manifest.created_at,
+        "documents": manifest.counts["live"],
+        "bytes": num_bytes,
+        "ranker": manifest.fingerprints.get("ranker"),
+        "labels": list(manifest.labels),
+        "versions": store.names(),
+        "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
+        "unused_indexes": _unused_indexes(folder),
+    }
+    if json:
+        print_json(facts)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("live version", f"{manifest.version}, made {manifest.created_at}")
+    table.add_row("documents", f"{manifest.counts['live']:,}")
+    table.add_row("size on disk", f"{num_bytes / 1e6:,.1f} MB")
+    table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
+    table.add_row("labels", "; ".join(manifest.labels) or "none")
+    table.add_row("changes since", f"{facts['journal']} in the journal")
+    table.add_row("versions kept", ", ".join(store.names()))
+    if unused := facts["unused_indexes"]:
+        table.add_row("unused indexes", f"{', '.join(unused)} (rankwell prune removes them)")
+    out.print(table)
+
+
+def versions(folder: Folder, json: Json = False) -> None:
+    """List the versions that are kept, with their figures and what the gate said."""
+    store = VersionStore(folder)
+    current = store.current_name()
+    last = {entry.version: entry for entry in releases(folder)}
+    rows: list[dict[str, Any]] = []
+    for name in store.names():
+        version = store.open(name)
+        manifest = version.manifest
+        entry = last.get(name)
+        gained = next((c.figures for c in entry.checks if c.name == "quality"), {}) if entry else {}
+        rows.append(
+            {
+                "version": name,
+                "live": name == current,
+                "parent": manifest.parent,
+                "created_at": manifest.created_at,
+                "documents": manifest.counts["live"],
+                "bytes": _size_bytes(version),
+                "ranker": version.has(EVALUATION),
+                "difference": gained.get("difference"),
+                "action": entry.action if entry else None,
+                "reason": entry.reason if entry else "",
+                "refused_for": [c.found for c in entry.checks if not c.passed] if entry else [],
+                "labels": list(manifest.labels),
+            }
+        )
+    if json:
+        print_json({"versions": rows})
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("version", "made", "documents", "MB", "ranker", "nDCG@10 gained", "released"):
+        table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
+    for row in rows:
+        gain = row["difference"]
+        why = "; ".join(row["refused_for"]) or row["reason"]
+        table.add_row(
+            f"{row['version']}{' (live)' if row['live'] else ''}",
+            row["created_at"][:16].replace("T", " "),
+            f"{row['documents']:,}",
+            f"{row['bytes'] / 1e6:,.1f}",
+            "yes" if row["ranker"] else "no",
+            "" if gain is None else f"{gain:+.4f}",
+            f"{row['action'] or ''}{': ' + why if why else ''}",
+        )
+    out.print(table)
+
+
+def verify(
+    folder: Folder,
+    version: Annotated[str | None, typer.Option(help="Another version than the live one.")] = None,
+    json: Json = False,
+) -> None:
+    """Check every hash of a version, and that its parts hold the same rows and documents."""
+    checked = VersionStore(folder).verify(version)
+    found = check_invariants(checked, folder)
+    num_files = len(checked.manifest.files)
+    if json:
+        facts = {"version": checked.name, "files": num_files, "intact": True}
+        print_json({**facts, "checks": {check.name: check.figures for check in found}})
+        return
+    say(f"version {checked.name} is intact: {num_files} files match their hashes")
+    for check in found:
+        say(f"  {check.name}: {check.found}")
+
+
+def publish(
+    folder: Folder,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Such as 000002.")],
+    despite: Annotated[
+        str, typer.Option(metavar="REASON", help="Why it shall be live whatever the gate said.")
+    ] = "",
+) -> None:
+    """Make a version live that the gate refused; who did so and why is written down."""
+    published = publish_despite(VersionStore(folder), version, despite)
+    say(f"version {published.name} is live")
+
+
+def rollback(
+    folder: Folder,
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="By default the one before.")
+    ] = None,
+) -> None:
+    """Go back to an earlier version, at once."""
+    back = roll_back(VersionStore(folder), version)
+    say(f"version {back.name} is live")
+
+
+def prune(
+    folder: Folder,
+    keep: Annotated[
+        int, typer.Option(help="Versions to keep, the newest ones; the live one always.", min=1)
+    ] = KEPT,
+    json: Json = False,
+) -> None:
+    """Remove old versions, and their indexes in a cluster; what a kept version shares stays."""
+    store = VersionStore(folder)
+    with store.locked():
+        removed = prune_versions(store, keep)
+        indexes = unused_indexes(folder, delete=True)
+    if json:
+        print_json({"removed": removed, "indexes": indexes})
+    else:
+        say(f"removed {', '.join([*removed, *indexes]) or 'nothing'}")
+
+
+def prune_versions(store: VersionStore, keep: int) -> list[str]:
+    """Removes all versions but the newest ones, the live one and the one before it.
+
+    The lock must be held.
+    """
+    current = store.current_name()
+    kept = set(store.names()[-keep:]) | {current}
+    if current is not None:
+        kept.add(store.open(current).manifest.parent)
+    removed = [name for name in store.names() if name not in kept]
+    for name in removed:
+        store.remove(name)
+    return removed
+
+
+def _unused_indexes(folder: Path) -> list[str]:
+    """Returns the indexes that no version needs; none where the cluster does not answer."""
+    try:
+        return unused_indexes(folder)
+    except RankwellError:
+        return []
+
+
+def _size_bytes(version: Version) -> int:
+    return sum(record.size_bytes for record in version.manifest.files.values())

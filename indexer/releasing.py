@@ -1,0 +1,126 @@
+"""Releasing: a sealed version is checked, and becomes the live one where all checks pass."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankwell.data.errors import InputError, Refused
+from rankwell.data.release import (
+    DESPITE,
+    PUBLISHED,
+    REFUSED,
+    ROLLED_BACK,
+    Check,
+    Gate,
+    record_release,
+    releases,
+)
+from rankwell.data.terminal import warn
+from rankwell.data.versions import Version, VersionStore
+from rankwell.indexer.engines import follow_live
+
+
+def release(
+    store: VersionStore,
+    version: Version,
+    live: Version | None,
+    gate: Gate | None,
+    checks: Sequence[Check] = (),
+) -> list[Check]:
+    """Reads a version back, asks the gate, and makes it live or leaves the live one.
+
+    Args:
+        store: of the collection; its lock is held.
+        version: sealed, not live.
+        live: the version that is live now, None before the first.
+        gate: judges what the job cannot; None lets everything pass.
+        checks: what the job has found itself.
+
+    Returns:
+        All checks; the version is live if and only if all of them passed.
+    """
+    store.verify(version.name)
+    size = sum(record.size_bytes for record in version.manifest.files.values())
+    read_back = f"{len(version.manifest.files)} files, {size:,} bytes, match their hashes"
+    found = [*checks, Check("integrity", True, read_back)]
+    if all(check.passed for check in found) and gate is not None:
+        found += gate(store.folder, version, live)
+    passed = all(check.passed for check in found)
+    if passed:
+        go_live(store, version.name)
+    record_release(
+        store.folder, version.name, PUBLISHED if passed else REFUSED, checks=tuple(found)
+    )
+    return found
+
+
+def go_live(store: VersionStore, name: str) -> None:
+    """Makes a version the live one, and lets what others see of it in a cluster follow."""
+    store.set_current(name)
+    if trouble := follow_live(store.folder):
+        warn(trouble)
+
+
+def refusal(folder: Path, version: str, checks: Sequence[Check]) -> Refused:
+    """Returns the error that tells why a version was refused, and what can be done."""
+    reasons = "; ".join(check.found for check in checks if not check.passed)
+    return Refused(
+        f"version {version} was refused: {reasons}. It is kept, and the live version stays; "
+        f'make it live all the same with: rankwell publish {folder} {version} --despite "REASON"'
+    )
+
+
+def publish_despite(store: VersionStore, name: str, reason: str) -> Version:
+    """Makes a version live whatever the gate says, and writes down who wants it and why.
+
+    Raises:
+        InputError: no reason is given, another job is at work.
+        NotFound: there is no such version.
+        DamagedVersion: a file of it is not as it was written.
+    """
+    if not reason.strip():
+        raise InputError('--despite needs a reason: rankwell publish DIR VERSION --despite "..."')
+    with store.locked():
+        version = store.verify(name)
+        judged = [entry.checks for entry in releases(store.folder) if entry.version == name]
+        go_live(store, name)
+        checks = judged[-1] if judged else ()
+        record_release(store.folder, name, DESPITE, reason=reason, checks=checks)
+    return version
+
+
+def roll_back(store: VersionStore, name: str | None = None) -> Version:
+    """Makes an earlier version live, by default the one that the live one was made from.
+
+    Raises:
+        InputError: the live version has none before it, or another job is at work.
+        NotFound: there is no such version.
+        DamagedVersion: a file of it is missing or has another size.
+    """
+    with store.locked():
+        current = store.current_name()
+        if name is None:
+            name = previous_version(store)
+        version = store.open(name)
+        if name != current:
+            go_live(store, name)
+            record_release(store.folder, name, ROLLED_BACK, reason=f"from {current}")
+    return version
+
+
+def previous_version(store: VersionStore) -> str:
+    """Returns the version that was live before the one that is live now.
+
+    Raises:
+        InputError: there is none that is still kept.
+    """
+    current, kept = store.current_name(), store.names()
+    went_live: list[str] = []
+    for entry in releases(store.folder):
+        if entry.action == ROLLED_BACK and entry.version in went_live:
+            del went_live[went_live.index(entry.version) + 1 :]  # what was left is not gone back to
+        elif entry.action != REFUSED:
+            went_live.append(entry.version)
+    earlier = [name for name in went_live if name != current and name in kept]
+    if not earlier:
+        raise InputError(f"no version was live before {current}; kept are {', '.join(kept)}")
+    return earlier[-1]

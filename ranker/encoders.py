@@ -1,0 +1,183 @@
+"""Training the encoder on judgments too, and what a ranker learns from then.
+
+An encoder that learnt from a query's judgments finds that query's documents too well: a ranker
+trained on such scores would trust them too much. So it is trained on the scores of other encoders,
+each of which left out a part of the training queries, and every query is searched for with one that
+did not see it.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rankwell.data.config import config_from_mapping, load_config
+from rankwell.data.progress import Progress, silent
+from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.release import Gate
+from rankwell.data.versions import (
+    ANALYSIS,
+    DOCUMENTS,
+    ENCODER,
+    FORWARD,
+    JOBS,
+    LEXICAL,
+    Version,
+    VersionStore,
+)
+from rankwell.embeddings.contrastive import JUDGED_QUERIES
+from rankwell.embeddings.static import StaticEncoder
+from rankwell.indexer.building import write_vectors
+from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
+from rankwell.indexer.job import compact_rows
+from rankwell.indexer.retraining import publish_encoder
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.gate import release_gate
+from rankwell.ranker.opening import open_version
+from rankwell.training.group import process_group, rank
+
+FOLDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderReport:
+    """What a training job did.
+
+    Attributes:
+        version: the new live version.
+        facts: what the encoder learnt from, and its figures.
+        labels: of the version.
+    """
+
+    version: str
+    facts: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+
+def train_encoder(
+    folder: Path,
+    *,
+    with_judgments: bool = True,
+    progress: Progress = silent,
+    gate: Gate | None = release_gate,
+) -> EncoderReport:
+    """Trains the static encoder again, from the live version's word vectors, as a new version.
+
+    A ranker belongs to the encoder it was trained with, so the new version has none.
+
+    Args:
+        folder: the collection.
+        with_judgments: whether the training judgments are learnt from, where there are any.
+        progress: told of the steps.
+        gate: judges the version before it becomes live; None lets everything pass.
+
+    Raises:
+        NotFound: there is no version yet.
+        Refused: the gate did not let the version pass; it is kept, the live one stays.
+        InputError: there are too few documents, the training diverged, or another job is at work.
+        Unavailable: torchrun's other processes do not come.
+    """
+    config = load_config(folder)
+    static = replace(config, dense=replace(config.dense, encoder="static"))
+    store = VersionStore(folder)
+
+    def fit(collection: Collection) -> StaticEncoder:
+        with process_group() as group, _near(collection) as near:
+            return fit_encoder(
+                collection.encoder.word_vectors,
+                collection.pool.forward,
+                near,
+                static,
+                _judged(collection, folder) if with_judgments else (),
+                progress if group.rank == 0 else silent,
+                group,
+            )
+
+    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
+        live = store.open()
+        with _opened(folder, live) as collection:
+            return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
+    compact_rows(folder, progress)
+
+    def fitted(live: Version) -> StaticEncoder:
+        with _opened(folder, live) as collection:
+            return fit(collection)
+
+    mapping = config.to_mapping()
+    settings = {section: mapping[section] for section in ("collection", "dense")}
+    version = publish_encoder(store, fitted, settings, gate)
+    facts = StaticEncoder.load(version.folder / ENCODER).facts
+    return EncoderReport(version.name, facts, version.manifest.labels)
+
+
+def _opened(folder: Path, version: Version) -> Collection:
+    """Opens what a model trains on: a version without its ranker and the changes since."""
+    return open_version(folder, version, with_ranker=False, with_journal=False)
+
+
+def _near(collection: Collection) -> AbstractContextManager[NearDocuments]:
+    lexical = collection.version.folder / LEXICAL
+    return near_documents(lexical, collection.pool.forward, collection.analyzer)
+
+
+@contextlib.contextmanager
+def unseen_collections(
+    collection: Collection,
+    queries: Mapping[str, Judged],
+    progress: Progress = silent,
+) -> Iterator[dict[str, Collection]]:
+    """Gives each query a collection whose encoder did not learn from the query's judgments.
+
+    Args:
+        collection: as it is served.
+        queries: the training queries by id.
+        progress: told of the steps.
+    """
+    if not collection.encoder.facts.get(JUDGED_QUERIES):
+        yield dict.fromkeys(queries, collection)
+        return
+    fold_of = {query_id: place % FOLDS for place, query_id in enumerate(sorted(queries))}
+    with contextlib.ExitStack() as stack:
+        folds = []
+        for fold in range(FOLDS):
+            others = [query for query_id, query in queries.items() if fold_of[query_id] != fold]
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=collection.folder / JOBS))
+            version = _with_encoder_of(collection, others, Path(scratch), progress)
+            folds.append(stack.enter_context(_opened(collection.folder, version)))
+        yield {query_id: folds[fold] for query_id, fold in fold_of.items()}
+
+
+def _with_encoder_of(
+    collection: Collection, judged: Sequence[Judged], scratch: Path, progress: Progress
+) -> Version:
+    """Returns the collection's version with another encoder, in a folder for a while."""
+    live = collection.version
+    for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
+        (scratch / part).symlink_to((live.folder / part).absolute())
+    forward = collection.pool.forward
+    config = config_from_mapping(live.manifest.config)
+    with _near(collection) as near:
+        encoder = fit_encoder(
+            collection.encoder.word_vectors, forward, near, config, judged, progress
+        )
+    write_vectors(scratch, encoder, forward, collection.documents.live_N)
+    fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
+    return Version(scratch, replace(live.manifest, fingerprints=fingerprints))
+
+
+def _judged(collection: Collection, folder: Path) -> list[Judged]:
+    """Returns the training queries that have a relevant document in the collection."""
+    config = load_config(folder)
+    judgments = load_judgments(config.judgments, "train", folder)
+    if not judgments or not config.queries.source:
+        return []
+    texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
+    rows_of: dict[str, list[int]] = {}
+    rows = collection.documents.rows_of([judgment.doc_id for judgment in judgments])
+    for judgment, row in zip(judgments, rows, strict=True):
+        if judgment.relevance > 0 and row >= 0 and judgment.query_id in texts:
+            rows_of.setdefault(judgment.query_id, []).append(int(row))
+    return [Judged(texts[query_id], tuple(found)) for query_id, found in rows_of.items()]

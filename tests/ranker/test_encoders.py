@@ -1,0 +1,123 @@
+"""Training the encoder as a job, and rankers that learn from encoders that did not see a query."""
+
+import json
+
+import numpy as np
+import pytest
+
+import rankwell
+from rankwell.data.config import DenseConfig, JudgmentsConfig, QueriesConfig, RankerConfig
+from rankwell.data.errors import InputError
+from rankwell.data.versions import VersionStore
+from rankwell.embeddings import contrastive
+from rankwell.indexer.encoding import Judged
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.ranker.encoders import FOLDS, train_encoder, unseen_collections
+from rankwell.ranker.jobs import train_ranker
+
+JUDGED = "judged queries"
+
+
+@pytest.fixture
+def folder(collection_of):
+    """An indexed collection of 12 topics in 10 documents each, with 12 training queries."""
+    lines = [
+        json.dumps(
+            {
+                "_id": f"d{topic}-{i}",
+                "title": f"report {i}",
+                "text": f"{f'topic{topic} ' * (i % 5 + 1)} measured in wind tunnel {i} by many",
+            }
+        )
+        for topic in range(12)
+        for i in range(10)
+    ]
+    folder = collection_of(
+        *lines,
+        index=False,
+        dense=DenseConfig(encoder_epochs=1),
+        queries=QueriesConfig(source="queries.tsv"),
+        judgments=JudgmentsConfig(train="train.tsv"),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+    )
+    (folder / "queries.tsv").write_text(
+        "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))
+    )
+    (folder / "train.tsv").write_text(
+        "".join(f"q{t} 0 d{t}-{i} {1 - i}\n" for t in range(12) for i in range(2))
+    )
+    index_collection(folder)
+    return folder
+
+
+def manifest(folder):
+    return VersionStore(folder).verify().manifest
+
+
+def test_training_publishes_a_version_with_another_encoder_and_no_ranker(folder):
+    train_ranker(folder)
+    before = manifest(folder)
+    report = train_encoder(folder)
+    after = manifest(folder)
+    assert report.version == after.version == "000003"
+    assert report.facts[JUDGED] == 12
+    assert after.labels == report.labels == (NOT_JUDGED, WITHOUT_RANKER)
+    assert after.fingerprints.keys() == {"analysis", "encoder"}
+    assert after.fingerprints["encoder"] != before.fingerprints["encoder"]
+    shared = ("documents.arrow", "forward/tokens.npy", "encoder/words.safetensors")
+    assert all(after.files[path] == before.files[path] for path in shared)
+    with rankwell.open(folder) as collection:
+        assert collection.encoder.facts[JUDGED] == 12
+        rows = np.asarray(collection.pool.vectors_ND, np.float32)
+        expected = collection.encoder.encode_forward(collection.pool.forward)
+        np.testing.assert_allclose(rows, expected, atol=1e-3)
+        assert collection.search("topic3 in a tunnel").hits
+
+
+def test_without_judgments_the_index_has_what_training_makes(folder):
+    before = manifest(folder)
+    assert train_encoder(folder, with_judgments=False).facts[JUDGED] == 0
+    assert manifest(folder).fingerprints == before.fingerprints
+    (folder / "train.tsv").write_text("q0 0 d0-0 0\n")
+    assert train_encoder(folder).facts[JUDGED] == 0
+
+
+def test_a_diverged_training_leaves_the_version_before(folder, monkeypatch):
+    before = manifest(folder).version
+    nan = float("nan")
+    monkeypatch.setattr(contrastive, "contrastive_loss", lambda queries, *_: queries.sum() * nan)
+    with pytest.raises(InputError, match=r"diverged at step 0 .*nothing was published"):
+        train_encoder(folder)
+    assert manifest(folder).version == before
+    assert VersionStore(folder).names() == [before]
+
+
+def test_each_query_is_searched_with_an_encoder_that_did_not_see_it(folder):
+    train_encoder(folder)
+    with rankwell.open(folder) as collection:
+        queries = {f"q{t}": Judged(f"topic{t} in a tunnel", (10 * t,)) for t in range(12)}
+        with unseen_collections(collection, queries) as unseen:
+            assert unseen.keys() == queries.keys()
+            encoders = {c.encoder.fingerprint for c in unseen.values()}
+            assert len(encoders) == FOLDS
+            assert collection.encoder.fingerprint not in encoders
+            assert {c.encoder.facts[JUDGED] for c in unseen.values()} == {8}
+            ranking = unseen["q3"].candidates("topic3 in a tunnel")
+            assert ranking.scored.rows_K.size
+        assert not [p for p in (folder / "jobs").iterdir() if p.is_dir()]
+
+
+def test_an_encoder_that_saw_no_judgments_is_the_one_for_all(folder):
+    with rankwell.open(folder) as collection:
+        queries = {"q0": Judged("topic0", (0,))}
+        with unseen_collections(collection, queries) as unseen:
+            assert unseen["q0"] is collection
+
+
+def test_a_ranker_trains_after_an_encoder_with_judgments(folder):
+    train_encoder(folder)
+    report = train_ranker(folder)
+    assert report.num_queries == 12
+    with rankwell.open(folder) as collection:
+        assert collection.ranker is not None
+        assert collection.stage_names[-1] == "ranked"
