@@ -27,6 +27,7 @@ from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.readers import read_documents
 from rankwell.data.records import Document
+from rankwell.data.segmentation import Segmenter
 from rankwell.embeddings.training_text import TrainingText
 from rankwell.embeddings.word_accuracy import Analogies, analogy_accuracy, read_measure
 from rankwell.embeddings.word_training import WordTask
@@ -84,11 +85,12 @@ class Snapshots(Checkpoints):
 
 def read(files: list[Path], folder: Path) -> ForwardIndex:
     """Makes a forward index of files of documents."""
-    builder = ForwardIndexBuilder(folder)
+    builder, segmenter = ForwardIndexBuilder(folder), Segmenter()
     for file in files:
         for _, record in read_documents(file, DocumentsConfig(sources=(str(file),))):
             if isinstance(record, Document):
-                builder.add(record.title, record.text)
+                segmenter.add(record.title, record.text)
+    builder.add_segmented(segmenter.finish())
     return builder.finish(Analyzer.configured(AnalysisConfig()))
 
 

@@ -145,6 +145,10 @@ class DocumentStore:
         """
         try:
             self.table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            self.table.validate()
+            for column in self.table.columns:
+                for chunk in column.chunks:
+                    _check_offsets(chunk)
             self.live_N: NDArray[np.bool_] = self.table["live"].to_numpy()
         except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise DamagedVersion(f"{path} cannot be opened: {error}") from None
@@ -162,14 +166,24 @@ class DocumentStore:
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Document:
-        """Returns the document of a row."""
-        fields = self._fields[row].as_py() if self._fields is not None else {}
-        return Document(
-            self.table["doc_id"][row].as_py(),
-            self.table["text"][row].as_py(),
-            self.table["title"][row].as_py(),
-            {name: value for name, value in (fields or {}).items() if value is not None},
-        )
+        """Returns the document of a row.
+
+        Raises:
+            DamagedVersion: what is stored there is no text.
+        """
+        try:
+            fields = self._fields[row].as_py() if self._fields is not None else {}
+            return Document(
+                self.table["doc_id"][row].as_py(),
+                self.table["text"][row].as_py(),
+                self.table["title"][row].as_py(),
+                {name: value for name, value in (fields or {}).items() if value is not None},
+            )
+        except UnicodeDecodeError as error:
+            raise DamagedVersion(
+                f"row {row} of documents.arrow cannot be read ({error}); build it again with "
+                "rankwell index --full"
+            ) from None
 
     @property
     def field_types(self) -> dict[str, pa.DataType]:
@@ -254,6 +268,26 @@ def rewritten_documents(
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table, BATCH_DOCS)
     return DocumentStore(path)
+
+
+def _check_offsets(array: pa.Array) -> None:
+    """Checks where texts and lists start and end, without reading them.
+
+    Raises:
+        ArrowInvalid: a place lies outside, which would be a crash of the interpreter.
+    """
+    kind = array.type
+    if pa.types.is_struct(kind):
+        for number in range(kind.num_fields):
+            _check_offsets(array.field(number))
+    elif len(array) and (pa.types.is_string(kind) or pa.types.is_list(kind)):
+        _, offsets, content = array.buffers()[:3]
+        places = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+        size = len(array.values) if pa.types.is_list(kind) else content.size if content else 0
+        if places[0] < 0 or places[-1] > size or (np.diff(places) < 0).any():
+            raise pa.ArrowInvalid("a text starts or ends outside of the file")
+        if pa.types.is_list(kind):
+            _check_offsets(array.values)
 
 
 def _type_of(value: FieldValue) -> pa.DataType:

@@ -346,7 +346,9 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_r
 
 
 def _read_arrow(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table.validate(full=True)  # a place outside of the file would be a crash
+    return table
 
 
 def _mapped(path: Path) -> NDArray[Any]:

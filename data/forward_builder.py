@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.durable import save_array, save_blocks
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,
@@ -53,7 +54,7 @@ class ForwardIndexBuilder:
     def add_segmented(self, part: Segmented) -> None:
         """Appends documents; the parts may be cut anywhere, the index is the same."""
         number_of = self._numbers.number_column(part.surfaces)
-        number_of[part.tokens_T].tofile(self._spool)
+        self._spool.write(number_of[part.tokens_T].data)
         self._lengths.append(part.lengths_NF.ravel().astype(np.int32))
         self._sentences.append(part.sentence_lengths)
 
@@ -65,21 +66,20 @@ class ForwardIndexBuilder:
             np.memmap(spool, np.int32, mode="r") if spool.stat().st_size else np.zeros(0, np.int32)
         )
         counts_V, new_id_V, surfaces = self._numbered(spooled_T)
-        tokens_T = np.lib.format.open_memmap(
-            self._folder / TOKENS, mode="w+", dtype=np.int32, shape=spooled_T.shape
+        blocks = (
+            new_id_V[spooled_T[start : start + _REMAP_TOKENS]]
+            for start in range(0, len(spooled_T), _REMAP_TOKENS)
         )
-        for start in range(0, len(spooled_T), _REMAP_TOKENS):
-            piece = slice(start, start + _REMAP_TOKENS)
-            tokens_T[piece] = new_id_V[spooled_T[piece]]
-        if len(tokens_T):
-            tokens_T.flush()
+        save_blocks(self._folder / TOKENS, spooled_T.shape, new_id_V.dtype, blocks)
+        # copy on write: compiled loops know one kind of array, which can be written to
+        tokens_T = np.load(self._folder / TOKENS, mmap_mode="c")
         del spooled_T
         spool.unlink()
         lengths_P = np.concatenate(self._lengths)
         offsets = np.concatenate([[0], np.cumsum(lengths_P, dtype=np.int64)])
-        np.save(self._folder / OFFSETS, offsets)
+        save_array(self._folder / OFFSETS, offsets)
         lengths_B = np.concatenate(self._sentences)
-        np.save(self._folder / SENTENCES, np.cumsum(np.concatenate([[0], lengths_B])))
+        save_array(self._folder / SENTENCES, np.cumsum(np.concatenate([[0], lengths_B])))
         terms, term_V = _term_table(analyzer.terms(surfaces.to_pylist()))
         write_vocabulary(self._folder, surfaces, counts_V, term_V, terms)
         self._write_statistics(tokens_T, offsets, term_V, len(terms))
@@ -119,9 +119,9 @@ class ForwardIndexBuilder:
         document_frequencies_SG = np.zeros((num_terms, 1 + NUM_FIELDS), np.int32)
         collection_frequencies_S = np.zeros(num_terms, np.int64)
         count_terms(tokens_T, offsets, term_V, document_frequencies_SG, collection_frequencies_S)
-        np.save(self._folder / LENGTHS, lengths_NF)
-        np.save(self._folder / DOCUMENT_FREQUENCIES, document_frequencies_SG)
-        np.save(self._folder / COLLECTION_FREQUENCIES, collection_frequencies_S)
+        save_array(self._folder / LENGTHS, lengths_NF)
+        save_array(self._folder / DOCUMENT_FREQUENCIES, document_frequencies_SG)
+        save_array(self._folder / COLLECTION_FREQUENCIES, collection_frequencies_S)
         write_summary(
             self._folder, len(lengths_NF), len(lengths_NF), lengths_NF.sum(axis=0, dtype=np.int64)
         )
@@ -138,7 +138,7 @@ def write_vocabulary(
     table = pa.table({"surface": surfaces, "count": counts_V, "term": term_V})
     _write_arrow(table, folder / VOCABULARY)
     _write_arrow(pa.table({"term": pa.array(terms, pa.string())}), folder / TERMS)
-    np.save(folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
+    save_array(folder / FORMS, np.argsort(term_V, kind="stable").astype(np.int32))
 
 
 def write_summary(folder: Path, num_rows: int, num_docs: int, totals_F: NDArray[np.int64]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from rankwell.data.durable import save_array, save_blocks
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,
@@ -39,22 +40,17 @@ def extend_forward_index(
         fresh: the new documents, analysed as the base was.
     """
     surface_V, term_S, surfaces, terms = _joined(base, fresh)
-    tokens_T = np.lib.format.open_memmap(
-        folder / TOKENS,
-        mode="w+",
-        dtype=np.int32,
-        shape=(len(base.tokens_T) + len(fresh.tokens_T),),
+    num_tokens = len(base.tokens_T) + len(fresh.tokens_T)
+    blocks = (base.tokens_T, surface_V[fresh.tokens_T])
+    save_blocks(folder / TOKENS, (num_tokens,), surface_V.dtype, blocks)
+    save_array(
+        folder / OFFSETS, np.concatenate([base.offsets, base.offsets[-1] + fresh.offsets[1:]])
     )
-    tokens_T[: len(base.tokens_T)] = base.tokens_T
-    tokens_T[len(base.tokens_T) :] = surface_V[fresh.tokens_T]
-    if len(tokens_T):
-        tokens_T.flush()
-    np.save(folder / OFFSETS, np.concatenate([base.offsets, base.offsets[-1] + fresh.offsets[1:]]))
-    np.save(
+    save_array(
         folder / SENTENCES,
         np.concatenate([base.sentences, base.sentences[-1] + fresh.sentences[1:]]),
     )
-    np.save(folder / LENGTHS, np.concatenate([base.lengths_NF, fresh.lengths_NF]))
+    save_array(folder / LENGTHS, np.concatenate([base.lengths_NF, fresh.lengths_NF]))
 
     dead_tokens_T, dead_offsets = _gathered(base, dead_rows)
     num_known = base.vocabulary.num_surfaces
@@ -78,8 +74,8 @@ def extend_forward_index(
     cf_S[: len(dead_cf_S)] = base.statistics.collection_frequencies_S - dead_cf_S
     df_SG[term_S] += fresh.statistics.document_frequencies_SG
     cf_S[term_S] += fresh.statistics.collection_frequencies_S
-    np.save(folder / DOCUMENT_FREQUENCIES, df_SG)
-    np.save(folder / COLLECTION_FREQUENCIES, cf_S)
+    save_array(folder / DOCUMENT_FREQUENCIES, df_SG)
+    save_array(folder / COLLECTION_FREQUENCIES, cf_S)
     totals_F = (
         base.statistics.total_lengths_F
         - base.lengths_NF[dead_rows].sum(axis=0, dtype=np.int64)

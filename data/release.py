@@ -77,10 +77,11 @@ def record_release(
 def releases(folder: Path) -> Iterator[Release]:
     """Yields the log of a collection, oldest first; a line that a crash cut off is left out."""
     path = folder / JOBS / LOG
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError, TypeError):
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
             raw: dict[str, Any] = json.loads(line)
-            checks = tuple(Check(**check) for check in raw.pop("checks"))
-            yield Release(**raw, checks=checks)
+            raw["checks"] = tuple(Check(**check) for check in raw["checks"])
+            entry = Release(**raw)
+        except (ValueError, TypeError, KeyError):
+            continue
+        yield entry

@@ -161,7 +161,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Add documents, or replace those of the same ids, without a batch job."""
-    _print(add_documents(folder, files), "added", folder, json)
+    _print(add_documents(folder, files), "added", _SEEN, folder, json)
 
 
 def delete(
@@ -178,12 +178,12 @@ def delete(
         with shown_progress() as progress:
             _print_erased(erase_documents(folder, doc_ids, progress), json)
         return
-    _print(delete_documents(folder, doc_ids), "deleted", folder, json)
+    _print(delete_documents(folder, doc_ids), "deleted", _SEEN, folder, json)
 
 
 def withdraw(folder: Folder, doc_ids: Ids, json: Json = False) -> None:
     """Take back what add and delete said of documents: the feeds count again."""
-    _print(withdraw_changes(folder, doc_ids), "withdrawn", folder, json)
+    _print(withdraw_changes(folder, doc_ids), "withdrawn", _GIVEN_BACK, folder, json)
 
 
 def _print_erased(erased: Erased, json: bool) -> None:
@@ -201,7 +201,11 @@ def _print_erased(erased: Erased, json: bool) -> None:
     )
 
 
-def _print(changed: Changed, what: str, folder: Path, json: bool) -> None:
+_SEEN = "searches see it now, and the next job folds it in"
+_GIVEN_BACK = "what the live version has of the feeds is back now, all else after the next job"
+
+
+def _print(changed: Changed, what: str, when: str, folder: Path, json: bool) -> None:
     if changed.rejected:
         where = folder / REJECTED / REJECTED_FILE
         warn(f"{changed.rejected} records were rejected; see {where}")
@@ -215,7 +219,7 @@ def _print(changed: Changed, what: str, folder: Path, json: bool) -> None:
         return
     say(
         f"read {changed.read:,} = {changed.changed:,} {what} + {changed.rejected:,} rejected; "
-        f"searches see it now, the next rankwell index {folder} folds it in"
+        f"{when}: rankwell index {folder}"
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import ELASTICSEARCH, Config
 from rankwell.data.documents import DocumentStore, write_documents
+from rankwell.data.durable import save_array
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.forward_extension import extend_forward_index
@@ -148,7 +149,7 @@ def write_vectors(
     encoder.save(folder / ENCODER)
     write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
     vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
-    np.save(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(folder / VECTORS, vectors_ND, live_N).close()
 
 
@@ -375,7 +376,7 @@ class _Building:
             self._progress("encoding documents", fresh.num_rows, fresh.num_rows)
             before = [open_vectors(base.version.folder / VECTORS)] if base is not None else []
             vectors_ND = save_vectors(folder, np.concatenate([*before, fresh_ND]))
-            np.save(folder / WORDS_FILE, encoder.words_of(forward))
+            save_array(folder / WORDS_FILE, encoder.words_of(forward))
             FaissEngine.build(folder, vectors_ND, live_N).close()
 
         folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)

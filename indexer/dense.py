@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankwell.data.durable import save_array
 from rankwell.data.errors import DamagedVersion, MissingPackage
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.records import PADDING_ROW, Candidates
@@ -42,7 +43,7 @@ def save_vectors(
     """Writes document vectors in half precision: what every dense score is computed from."""
     folder.mkdir(parents=True, exist_ok=True)
     half_ND = vectors_ND.astype(np.float16)
-    np.save(folder / VECTORS_FILE, half_ND)
+    save_array(folder / VECTORS_FILE, half_ND)
     return half_ND
 
 
@@ -113,8 +114,10 @@ class FaissEngine:
             rows = slice(start, start + _ADDED_ROWS)
             # a row of zeros is never a candidate, so the dead ones become that
             index.add(vectors_ND[rows].astype(np.float32) * live_N[rows, None])
-        faiss.write_index(index, str(folder / INDEX_FILE))
-        np.save(folder / ZEROS_FILE, np.flatnonzero(~(vectors_ND.any(1) & live_N)))
+        with (folder / INDEX_FILE).open("wb") as file:
+            # given a name, FAISS would not notice that the last bytes found no room
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        save_array(folder / ZEROS_FILE, np.flatnonzero(~(vectors_ND.any(1) & live_N)))
         return cls(folder)
 
     def recall(self, vectors_ND: NDArray[np.float16], live_N: NDArray[np.bool_]) -> float:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore, rewritten_documents
-from rankwell.data.durable import exchange
+from rankwell.data.durable import exchange, save_array
 from rankwell.data.forward import LENGTHS, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder, write_summary
 from rankwell.data.journal import Journal
@@ -136,7 +136,7 @@ def _rewrite_parts(
     vectors_ND[~live_N] = 0
     save_vectors(draft.folder / VECTORS, vectors_ND)
     encoder = StaticEncoder.load(version.folder / ENCODER)
-    np.save(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
+    save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
     config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
     build_lexical(

@@ -79,10 +79,9 @@ class LocalProcesses:
         while True:
             # spawned, since a fork of a process with threads may hang
             with ProcessPoolExecutor(self._workers, get_context("spawn")) as pool:
-                futures: deque[Future[ResultT]] = deque(
-                    pool.submit(function, item) for item in open_items
-                )
+                futures: deque[Future[ResultT]] = deque()
                 try:
+                    futures.extend(pool.submit(function, item) for item in open_items)
                     while True:
                         while len(futures) < _AHEAD * self._workers:
                             item = next(waiting, _NOTHING)
@@ -140,6 +139,13 @@ class RayExecutor:
                 if not open_tasks:
                     return
                 try:
-                    yield ray.get(open_tasks.popleft())
-                except ray.exceptions.WorkerCrashedError as error:
-                    raise Unavailable(f"a Ray worker died {1 + _ATTEMPTS} times: {error}") from None
+                    result = ray.get(open_tasks.popleft())
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None  # as it was raised, without Ray's account of it
+                except ray.exceptions.RayError as error:
+                    reason = str(error).partition("\n")[0]
+                    raise Unavailable(
+                        f"a shard was tried {1 + _ATTEMPTS} times, and Ray's workers died: "
+                        f"{reason} Finished shards are kept: run the command again"
+                    ) from None
+                yield result

@@ -5,7 +5,6 @@ and left where they are. Everything is made in pieces that a restart takes over
 (`rankwell.indexer.work`).
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
@@ -27,6 +26,7 @@ from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
+    EVALUATION,
     FORWARD,
     JOBS,
     RANKER,
@@ -41,7 +41,7 @@ from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_ind
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
-from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, sharded
+from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
 from rankwell.indexer.sources import feed_records, source_files
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
@@ -70,7 +70,8 @@ def index_collection(
 
     Args:
         folder: the collection, with its rankwell.toml.
-        full: train word vectors again and build everything anew, without what is kept.
+        full: train word vectors again and build everything anew, without what is kept; an
+            interrupted full job goes on all the same.
         allow_shrink: go on though more documents are gone than [documents] max_shrink allows.
         executor: where shards are worked on; in this process by default.
         shared: the folder or fsspec address that the executor's workers write shards to; empty:
@@ -93,9 +94,8 @@ def index_collection(
     store = VersionStore(folder)
     with store.draft() as draft, room_on(folder):
         live = _live(store, full)
-        if full:
-            shutil.rmtree(folder / WORK, ignore_errors=True)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK, full=full)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.executor, job.shared = executor or InProcess(), shared
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
@@ -123,7 +123,8 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
         live = store.verify()  # what is damaged must not be carried on as sound
         config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
-        job = _Job(store, draft, config, analyzer, live, progress)
+        work = Work(folder / WORK)
+        job = _Job(store, draft, work, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
         job.run(lambda: _own_records(live), None, whole=True, train=False)
 
@@ -150,6 +151,7 @@ class _Job:
         self,
         store: VersionStore,
         draft: Draft,
+        work: Work,
         config: Config,
         analyzer: Analyzer,
         live: Version | None,
@@ -162,7 +164,7 @@ class _Job:
         self._live = live
         self._progress = progress
         self._fault_of = faults_of_documents(config)
-        self._work = Work(store.folder / WORK)
+        self._work = work
         self._started = time.perf_counter()
         self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
         self.executor: Executor = InProcess()
@@ -226,10 +228,16 @@ class _Job:
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
         if passed and self.journal:
-            Journal(self._store.folder, folded=self.journal_number).compact()
+            self._compact_journal()
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)
+
+    def _compact_journal(self) -> None:
+        try:
+            Journal(self._store.folder, folded=self.journal_number).compact()
+        except Unavailable as error:  # it stays longer than it need be, no more
+            self._report.warnings.append(str(error))
 
     def _scan(
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool
@@ -242,22 +250,25 @@ class _Job:
             for number, block in enumerate(sharded(changes.documents())):
                 name = f"shard-{number:05d}"
                 documents, hashes = zip(*block, strict=True)
-                shard = Shard(name, documents, hashes, self._target(name))
-                keys[name] = key_of(self._analyzer.fingerprint, shard.key)
+                keys[name] = key_of(self._analyzer.fingerprint, shard_key(hashes))
+                shard = Shard(name, documents, hashes, self._target(name, keys[name]))
                 if not self._work.finished(name, keys[name]):
                     self._work.start(name)
                     yield shard
 
         for shard_name in self.executor.map(analyse_shard, unfinished()):
             if self.shared:
-                fetch_shard(self._target(shard_name), self._work.folder / shard_name)
+                target = self._target(shard_name, keys[shard_name])
+                fetch_shard(target, self._work.folder / shard_name)
             self._work.finish(shard_name, keys[shard_name])
         self._tick("reading and analysis")
         return changes, list(keys.items())
 
-    def _target(self, shard_name: str) -> str:
-        """Returns where the files of a shard are written to."""
-        return f"{self.shared.rstrip('/') or self._work.folder}/{shard_name}"
+    def _target(self, shard_name: str, key: str) -> str:
+        """Returns where the files of a shard are written to; jobs that share a place mix none."""
+        if self.shared:
+            return f"{self.shared.rstrip('/')}/{shard_name}-{key}"
+        return f"{self._work.folder}/{shard_name}"
 
     def _built(
         self,
@@ -410,6 +421,7 @@ class _Job:
             same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
             if same and all(before[name] == fingerprints[name] for name in fingerprints):
                 self._draft.share(self._live, RANKER)
+                self._draft.share(self._live, EVALUATION)
                 fingerprints |= {name: before[name] for name in ("features", "ranker")}
             else:
                 labels.append(WITHOUT_RANKER)

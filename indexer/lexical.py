@@ -23,6 +23,7 @@ _LISTS = (_META, ".managed.json")
 _ROW = "row"
 _TOKENIZER = "whitespace"
 _WRITER_BYTES = 256 << 20
+_PANIC = "PanicException"
 # a word has at most 1020 bytes, and a column of strings holds 2 GB
 _BATCH_TOKENS = 1 << 20
 # A filter that few rows pass goes into the query as their numbers; past that, hits are left out.
@@ -48,13 +49,16 @@ class TantivyEngine:
         """
         try:
             self._index = tantivy.Index.open(str(folder))
-        except (ValueError, OSError) as error:
+            _register_tokenizer(self._index)
+            self._schema = self._index.schema
+            self._searcher = self._index.searcher()
+        except BaseException as error:
+            # a panic of tantivy's is no Exception, and its class cannot be imported
+            if not isinstance(error, ValueError | OSError) and type(error).__name__ != _PANIC:
+                raise
             raise DamagedVersion(
                 f"the lexical index in {folder} cannot be opened: {error}"
             ) from None
-        _register_tokenizer(self._index)
-        self._schema = self._index.schema
-        self._searcher = self._index.searcher()
 
     @classmethod
     def build(

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from rankwell.data.documents import spool_documents
+from rankwell.data.durable import save_array
 from rankwell.data.records import Document
 from rankwell.data.segmentation import Segmented, Segmenter
 from rankwell.indexer.work import key_of
@@ -45,10 +46,10 @@ class Shard:
     hashes: Sequence[bytes]
     target: str
 
-    @property
-    def key(self) -> str:
-        """A hash of all that the shard's files are made from."""
-        return key_of([digest.hex() for digest in self.hashes])
+
+def shard_key(hashes: Sequence[bytes]) -> str:
+    """Returns a hash of all that the files of a shard are made from: its documents' hashes."""
+    return key_of([digest.hex() for digest in hashes])
 
 
 def sharded(documents: Iterable[tuple[Document, bytes]]) -> Iterator[list[tuple[Document, bytes]]]:
@@ -102,9 +103,9 @@ def read_segmented(folder: Path) -> Segmented:
 
 def _write(folder: Path, shard: Shard, found: Segmented) -> None:
     spool_documents(folder / SPOOL, shard.documents, shard.hashes)
-    np.save(folder / _TOKENS, found.tokens_T)
-    np.save(folder / _OFFSETS, found.offsets)
-    np.save(folder / _SENTENCES, found.sentence_lengths)
+    save_array(folder / _TOKENS, found.tokens_T)
+    save_array(folder / _OFFSETS, found.offsets)
+    save_array(folder / _SENTENCES, found.sentence_lengths)
     table = pa.table({"surface": found.surfaces})
     with pa.ipc.new_file(str(folder / _SURFACES), table.schema) as writer:
         writer.write_table(table)

@@ -2,6 +2,7 @@
 
     jobs/work/ledger.jsonl     a line for each finished piece: its name, its key, its files' hashes
     jobs/work/NAME/            the files of a piece
+    jobs/work/full             there where a full job left the pieces
 
 A piece is finished when its files are fsynced and hashed and its line in the ledger is fsynced. Its
 key is made of everything that it was made from: a restart takes over a piece whose key is the same
@@ -21,6 +22,7 @@ from rankwell.data.durable import append_line, fsync_folder
 from rankwell.data.versions import FileRecord, file_record
 
 LEDGER = "ledger.jsonl"
+_FULL = "full"
 
 
 def key_of(*parts: Any) -> str:
@@ -31,10 +33,18 @@ def key_of(*parts: Any) -> str:
 class Work:
     """The work folder of one collection; the lock on the collection guards it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads what an earlier job has finished."""
+    def __init__(self, folder: Path, *, full: bool = False) -> None:
+        """Reads what an earlier job has finished; a full one takes over from a full one only."""
         self.folder = folder
+        if full and not (folder / _FULL).exists():
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        for parent in folder.parents[:2]:  # of the collection and jobs; the rest is fsynced later
+            fsync_folder(parent)
+        if full:
+            (folder / _FULL).touch()
+        else:
+            (folder / _FULL).unlink(missing_ok=True)
         self._lock = threading.Lock()
         self._pieces: dict[str, tuple[str, dict[str, FileRecord]]] = {}
         ledger = folder / LEDGER

@@ -19,6 +19,7 @@ from rankwell.data.config import Config, GateConfig, config_from_mapping, load_c
 from rankwell.data.errors import InputError, RankwellError
 from rankwell.data.release import Check
 from rankwell.data.versions import EVALUATION, Version
+from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
 from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.evaluation.significance import paired_test
@@ -84,11 +85,13 @@ class _Searched:
         version: its folder and manifest.
         run: the documents of each query, best first.
         median_ms: of the queries that were timed.
+        saw_judgments: whether its encoder learnt from the training judgments.
     """
 
     version: Version
     run: Mapping[str, Sequence[str]]
     median_ms: float
+    saw_judgments: bool
 
 
 def _searched(before: Collection, after: Collection, judged: Judged) -> tuple[_Searched, _Searched]:
@@ -106,22 +109,62 @@ def _searched(before: Collection, after: Collection, judged: Judged) -> tuple[_S
                 ms.append(1000 * (time.perf_counter() - started))
             run[query_id] = collection.doc_ids(ranking, ranking.scored.rows_K)
     found = zip(both, runs, times, strict=True)
-    old, new = (_Searched(c.version, run, float(np.median(ms))) for c, run, ms in found)
+    old, new = (
+        _Searched(
+            collection.version,
+            run,
+            float(np.median(ms)),
+            bool(collection.encoder.facts.get(JUDGED_QUERIES)),
+        )
+        for collection, run, ms in found
+    )
     return old, new
 
 
-def _values(searched: _Searched, judged: Judged) -> dict[str, float]:
-    """Returns nDCG@10 by query, of networks that did not see it where the version has such."""
-    path = searched.version.folder / EVALUATION
-    if judged.name == "train" and path.exists():
-        stored: dict[str, float] = json.loads(path.read_text())["ranked"]
-        return {query_id: stored[query_id] for query_id in judged.texts if query_id in stored}
-    measured = measure_run(judged.judgments, searched.run, parse_measures(MEASURE))
-    return measured.per_query[MEASURE]
+def _values(runs: tuple[_Searched, _Searched], judged: Judged) -> list[dict[str, float]] | None:
+    """Returns nDCG@10 by query of the live and the new version, by models that did not see it.
+
+    What a search gives is such on the development split. On the training queries the figures are
+    those that the training of a ranker kept, else what a search gives, unless the encoder learnt
+    from these very queries: then there are none.
+    """
+    measured = [
+        measure_run(judged.judgments, searched.run, parse_measures(MEASURE)).per_query[MEASURE]
+        for searched in runs
+    ]
+    if judged.name != "train":
+        return measured
+    old, new = (_kept(searched.version) for searched in runs)
+    if new and not old and _encoder(runs[0].version) == _encoder(runs[1].version):
+        return [new["fused"], new["ranked"]]
+    values = []
+    for searched, kept, by_search in zip(runs, (old, new), measured, strict=True):
+        if not kept and searched.saw_judgments:
+            return None
+        values.append(kept["ranked"] if kept else by_search)
+    return values
+
+
+def _kept(version: Version) -> dict[str, dict[str, float]]:
+    """Returns the out-of-fold figures of a version's ranker by stage and query, if it has one."""
+    path = version.folder / EVALUATION
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _encoder(version: Version) -> str:
+    return version.manifest.fingerprints["encoder"]
 
 
 def _quality(config: Config, judged: Judged, runs: tuple[_Searched, _Searched]) -> Check:
-    old, new = (_values(searched, judged) for searched in runs)
+    values = _values(runs, judged)
+    if values is None:
+        return Check(
+            "quality",
+            True,
+            "warning: not judged: the encoder learnt from the training queries, and there is no "
+            "development split ([judgments] dev)",
+        )
+    old, new = values
     both = [query_id for query_id in judged.texts if query_id in old and query_id in new]
     unjudged = [unjudged_share(judged.judgments, searched.run, TOP) for searched in runs]
     said = f"{unjudged[1]:.0%} of the first ten documents nobody judged ({unjudged[0]:.0%} before)"

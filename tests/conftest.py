@@ -1,6 +1,7 @@
 """What tests share: development collections, built collections, and what a machine may lack."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -184,3 +185,25 @@ def cranfield(cranfield_folder: Path) -> Iterator[Collection]:
     """The built Cranfield, open."""
     with rankwell.open(cranfield_folder) as collection:
         yield collection
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of two processors on this machine, which strategies and executors find running."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        folders = [str(Path(__file__).parent / name) for name in ("indexer", "training")]
+        paths = filter(None, [*folders, os.environ.get("PYTHONPATH", "")])
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=100 << 20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    yield
+    ray.shutdown()

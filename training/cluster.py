@@ -22,11 +22,13 @@ RAY_ADDRESS in the environment, on a cluster.
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from rankwell.data.errors import MissingPackage, Unavailable
 from rankwell.training.run import Run
@@ -34,6 +36,7 @@ from rankwell.training.servers import Server, Stepped, Worker, part
 
 MAX_DEATHS = 5  # without a step in between: then something else is wrong than a worker
 _MEMORY_BYTES = 512 << 20
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -111,8 +114,9 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         "_node_ip_address": "127.0.0.1",
     }
     try:
+        _check_answers(address)
         ray.init(
-            address=address,
+            address=address or "local",  # and not one of somebody else's on this machine
             log_to_driver=False,
             logging_level=logging.ERROR,
             **({} if address else local),
@@ -124,6 +128,19 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Checks that somebody listens at host:port or ray://host:port; Ray would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+        ValueError: the port is no number.
+    """
+    text = address or ""
+    parts = urlsplit(text if "://" in text else f"//{text}")
+    if parts.hostname and parts.port:  # not so: auto, or the local cluster
+        socket.create_connection((parts.hostname, parts.port), _ANSWER_SECONDS).close()
 
 
 def train(run: Run, *, units: int, size: int, backups: int, servers: int, staleness: int) -> None:

@@ -36,7 +36,7 @@ def train(forward: ForwardIndex, **changed: object) -> Trained:
     start_VD = np.random.default_rng(1).normal(size=(num_words, 8)).astype(np.float32)
     every = np.arange(num_words, dtype=np.int32)
     settings: dict[str, object] = {"learning_rate": 0.05, "epochs": 3, "seed": 0, **changed}
-    pairs = Pairs(forward, every, np.full((forward.num_docs, 1), -1))
+    pairs = Pairs(forward, every, np.full((forward.num_rows, 1), -1))
     return train_static(start_VD, every.astype(np.int64), pairs, **settings)  # type: ignore[arg-type]
 
 

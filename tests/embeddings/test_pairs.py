@@ -18,7 +18,7 @@ DOCUMENTS = [TITLED, ("", "too short for this"), UNTITLED, ("Title", "w x y z")]
 
 def pairs_of(forward: ForwardIndex, near: object = None, judged: object = ()) -> Pairs:
     every = np.arange(forward.vocabulary.num_surfaces, dtype=np.int32)
-    near_NK = np.full((forward.num_docs, 2), -1) if near is None else np.array(near)
+    near_NK = np.full((forward.num_rows, 2), -1) if near is None else np.array(near)
     return Pairs(forward, every, near_NK, judged)  # type: ignore[arg-type]
 
 

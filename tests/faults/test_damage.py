@@ -12,7 +12,8 @@ import rankwell
 from rankwell.data.config import AnalysisConfig
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.versions import VersionStore
-from rankwell.indexer.job import index_collection, retrain_words
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.retraining import retrain_words
 from rankwell.ranker.jobs import train_ranker
 
 COMMAND = Path(sys.executable).parent / "rankwell"

@@ -1,5 +1,6 @@
 """What the tests of the indexer share."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from rankwell.data.config import AnalysisConfig
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.segmentation import segmented
+
+# where an executor's processes find items
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from rankwell.data.config import AnalysisConfig, Config, DenseConfig
 from rankwell.data.errors import InputError
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 from rankwell.embeddings.sif import pooled_encoder
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.encoding import NEAR, Judged, NearDocuments, fit_encoder
@@ -27,8 +28,11 @@ def built(tmp_path: Path) -> Iterator[Callable[..., Built]]:
     def build(num_docs: int) -> Built:
         analyzer = Analyzer.configured(AnalysisConfig())
         builder = ForwardIndexBuilder(tmp_path / "forward")
-        for n in range(num_docs):
-            builder.add(f"report {n % 10}", f"the topics{n % 10} and topic{n % 10} of n{n} " * 3)
+        texts = [
+            (f"report {n % 10}", f"the topics{n % 10} and topic{n % 10} of n{n} " * 3)
+            for n in range(num_docs)
+        ]
+        builder.add_segmented(segmented(texts))
         forward = builder.finish(analyzer)
         engines.append(TantivyEngine.build(tmp_path / "lexical", forward))
         surfaces = forward.vocabulary.surfaces

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contents import analysed
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import AnalysisConfig, CollectionConfig, Config
-from rankwell.data.documents import DocumentWriter
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
@@ -81,13 +81,9 @@ class Elasticsearch(Lexical):
 
     @classmethod
     def build(cls, folder: Path, levels: Sequence[int]) -> ElasticsearchEngine:
-        builder = ForwardIndexBuilder(folder / "forward")
-        writer = DocumentWriter(folder / "documents.arrow")
-        for row, level in enumerate(levels):
-            text = "apple " * level + "pear " * (HIGHEST - level)
-            builder.add("pear", text)
-            writer.add(Document(f"d{row}", text, "pear"))
-        content = Content(cls.config, "analysis", builder.finish(ANALYZER), writer.finish())
+        texts = ["apple " * level + "pear " * (HIGHEST - level) for level in levels]
+        documents = [Document(f"d{row}", text, "pear") for row, text in enumerate(texts)]
+        content = Content(cls.config, "analysis", *analysed(folder, documents))
         connection = Connection(cls.config.elasticsearch)
         record, loaded = ensure_index(connection, content)
         connection.close()

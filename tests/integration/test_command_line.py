@@ -164,7 +164,10 @@ def test_index_again_follows_the_sources(built: Path) -> None:
     source.write_text("\n".join(map(json.dumps, documents)))
     config = (built / "rankwell.toml").read_text()
     configured(built, re.findall(r"^sources = \[.*?\]", config, re.M)[0], f'sources = ["{source}"]')
-    report = json.loads(run_here("index", built, "--json").stdout)
+    refused = run_here("index", built)
+    assert refused.exit_code == 2
+    assert "3 of 4 documents (75%) are gone" in sentence(refused.stderr)
+    report = json.loads(run_here("index", built, "--allow-shrink", "--json").stdout)
     wanted = {"read": 2, "added": 1, "changed": 1, "unchanged": 0, "rejected": 0, "deleted": 3}
     assert {name: report["counts"][name] for name in wanted} == wanted
     assert (report["version"], report["published"], report["counts"]["live"]) == ("000002", True, 2)

@@ -48,7 +48,7 @@ def refused(*arguments: object) -> str:
     assert result.stdout == ""
     *before, last = result.stderr.splitlines()
     assert last.startswith("rankwell: ")
-    progress = r"[a-z ]+: [\d,]+( of [\d,]+)?"
+    progress = r"[a-z ]+: [\d,]+( of [\d,]+)?(, [\d,]+/s)?(, \d+ s left)?"
     assert [line for line in before if not re.fullmatch(progress, line)] == []
     return str(last)
 
@@ -131,9 +131,9 @@ def test_the_object_that_compare_prints_has_its_documented_shape(cranfield_folde
 def test_compare_shows_figures_a_verdict_slices_and_the_documents_that_moved(
     cranfield_folder: Path,
 ) -> None:
-    said = done("compare", cranfield_folder, "lexical", "dense", "--shown", 1).stdout
-    found = printed("compare", cranfield_folder, "lexical", "dense")
-    for system in ("lexical", "dense"):
+    said = done("compare", cranfield_folder, "ranked", "dense", "--shown", 1).stdout
+    found = printed("compare", cranfield_folder, "ranked", "dense")
+    for system in ("ranked", "dense"):
         assert f"{found['systems'][system]['measures']['nDCG@10']['mean']:.4f}" in said
     test = found["contrasts"][0]["test"]
     assert f"{test['won']}/{test['tied']}/{test['lost']}" in said

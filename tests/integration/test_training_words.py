@@ -13,9 +13,10 @@ from rankwell.cli import app
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig, DenseConfig, WordsConfig
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.segmentation import segmented
 from rankwell.data.versions import VersionStore
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.job import retrain_words
+from rankwell.indexer.retraining import retrain_words
 from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
 
@@ -31,8 +32,8 @@ def test_one_worker_of_any_strategy_gives_the_word_vectors_of_single_to_the_bit(
     tmp_path: Path,
 ) -> None:
     builder = ForwardIndexBuilder(tmp_path)
-    for n in range(300):
-        builder.add("", " ".join(f"word{n * k % 41}" for k in range(1, 30)))
+    texts = [("", " ".join(f"word{n * k % 41}" for k in range(1, 30))) for n in range(300)]
+    builder.add_segmented(segmented(texts))
     forward = builder.finish(Analyzer.configured(AnalysisConfig()))
     config = WordsConfig(dimensions=16, epochs=3)
     single, synchronous, threads = (

@@ -9,7 +9,8 @@ import rankwell
 from rankwell.data.config import load_config, render_config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.versions import VersionStore
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection, retrain_words
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.indexer.retraining import retrain_words
 from rankwell.ranker.jobs import UNDERPOWERED, train_ranker
 
 WEIGHTS = "ranker/ranker.safetensors"

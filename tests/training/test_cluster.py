@@ -124,13 +124,16 @@ def test_without_ray_the_install_line_is_named(monkeypatch: pytest.MonkeyPatch) 
         train(FactorTask(), HYBRID)
 
 
-def test_a_cluster_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "auto"])
+def test_a_cluster_that_does_not_answer_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     def init(**settings: object) -> None:
-        raise ConnectionError(f"no answer from {settings['address']}")
+        assert settings["address"] == "auto"  # what has a port is tried before ray is
+        raise ConnectionError("no running Ray instance")
 
-    # the real ray tries for half a minute
     absent = SimpleNamespace(is_initialized=lambda: False, init=init)
     monkeypatch.setitem(sys.modules, "ray", absent)  # type: ignore[arg-type]
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(Unavailable, match=r"the Ray cluster at 127\.0\.0\.1:1 cannot be reached"):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(Unavailable, match=f"the Ray cluster at {address} cannot be reached: "):
         train(FactorTask(), HYBRID)

@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contents import analysed
 
-from rankwell.data.analysis import Analyzer
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
-    AnalysisConfig,
     CollectionConfig,
     Config,
     LexicalConfig,
 )
-from rankwell.data.documents import DocumentWriter
-from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.records import Document
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import Content
 
-ANALYZER = Analyzer.configured(AnalysisConfig())
 numbers = itertools.count()
 
 
@@ -66,17 +62,12 @@ def content_of(connection: Connection, tmp_path: Path) -> Callable[..., Content]
     name = f"collection {next(numbers)}"
 
     def build(*documents: Document, **parts: Any) -> Content:
-        folder = tmp_path / f"content-{next(numbers)}"
-        builder = ForwardIndexBuilder(folder / "forward")
-        writer = DocumentWriter(folder / "documents.arrow")
-        for document in documents:
-            builder.add(document.title, document.text)
-            writer.add(document)
+        forward, store = analysed(tmp_path / f"content-{next(numbers)}", documents)
         config = Config(
             collection=CollectionConfig(name=name),
             lexical=LexicalConfig(engine="elasticsearch"),
             elasticsearch=parts.pop("cluster", connection.config),
         )
-        return Content(config, "analysis", builder.finish(ANALYZER), writer.finish(), **parts)
+        return Content(config, "analysis", forward, store, **parts)
 
     return build

@@ -1,0 +1,244 @@
+"""Kills the batch job at its file-system steps and at random moments.
+
+    python tests/faults/kill.py --kills 200 --seed 1
+    python tests/faults/kill.py --fault power        # what was not fsynced is lost, too
+    python tests/faults/kill.py --fault fsync        # an fsync fails, in place of a kill
+
+Steps are the calls that make, write, fsync, name, link or remove files. Every path of the job is
+taken: the first build, an incremental one, a full one. After each fault the version that was live
+must open, verify and answer as before, and the job run again must make what an undisturbed one
+makes, without doing finished pieces again. A failure prints the line that reproduces it.
+"""
+
+import argparse
+import builtins
+import errno
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from small import (
+    Died,
+    Templates,
+    check_resumed,
+    finished_pieces,
+    forked,
+    index,
+    settled,
+    templates,
+    workplace,
+)
+
+from rankwell.data.errors import Unavailable
+from rankwell.indexer.job import WORK
+from rankwell.indexer.work import LEDGER
+
+PATHS = ("first", "incremental", "full")
+STEPS = ("fsync", "replace", "rename", "link", "unlink", "remove", "mkdir", "rmdir", "ftruncate")
+STEPS += ("posix_fallocate",)
+
+
+def watch(told: Callable[[str], None]) -> None:
+    """Has every file-system step of this process told before it comes."""
+
+    def wrapped(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            told(name)
+            return call(*args, **kwargs)
+
+        return step
+
+    for name in STEPS:
+        setattr(os, name, wrapped(name, getattr(os, name)))
+    real = io.open
+
+    def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if set(mode) & set("wax+"):
+            told("open")
+        return real(file, mode, *args, **kwargs)
+
+    io.open = builtins.open = opened  # type: ignore[assignment]
+
+
+class Steps:
+    """Counts steps, and does something before one of them."""
+
+    def __init__(self, at: int = -1, act: Callable[[], None] | None = None, only: str = "") -> None:
+        self.names: list[str] = []
+        self.reached = False
+        self._at, self._act, self._only = at, act, only
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> None:
+        if self._only not in ("", name):
+            return
+        with self._lock:
+            self.names.append(name)
+            due = len(self.names) - 1 == self._at
+            self.reached |= due
+        if due and self._act:
+            self._act()
+
+
+def killed_now() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class PowerCut:
+    """Knows what a folder's disk holds for sure, and cuts back to that."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sizes: dict[int, tuple[int, int]] = {}  # inode: size and time when it was fsynced
+        self._names: dict[int, set[str]] = {}  # inode of a folder: what is in it
+        for path in [folder, *folder.rglob("*")]:
+            self._fsynced(path)
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            real(handle)
+            self._fsynced(Path(os.readlink(f"/proc/self/fd/{handle}")))
+
+        os.fsync = fsync
+
+    def _fsynced(self, path: Path) -> None:
+        found = path.stat()
+        if path.is_dir():
+            self._names[found.st_ino] = set(os.listdir(path))
+        else:
+            self._sizes[found.st_ino] = found.st_size, found.st_mtime_ns
+
+    def cut(self) -> None:
+        ledger, safe = self._folder / WORK / LEDGER, set()
+        if ledger.exists() and LEDGER in self._names.get(ledger.parent.stat().st_ino, ()):
+            size = self._sizes.get(ledger.stat().st_ino, (0, 0))[0]
+            safe = {json.loads(line)["name"] for line in ledger.read_bytes()[:size].splitlines()}
+        self._lose()
+        lost = safe - finished_pieces(self._folder)
+        assert not lost, f"finished pieces are lost: {lost}"
+        killed_now()
+
+    def _lose(self) -> None:
+        for path in sorted(self._folder.rglob("*"), reverse=True):
+            try:
+                found = path.stat()
+            except FileNotFoundError:  # a thread of tantivy's still works
+                continue
+            if path.name not in self._names.get(path.parent.stat().st_ino, ()):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            elif path.is_file():
+                size, when = self._sizes.get(found.st_ino, (0, 0))
+                if (size, when) != (found.st_size, found.st_mtime_ns):
+                    os.truncate(path, size if size < found.st_size else 0)
+
+
+def failed_now() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def counted(folder: Path, path: str, only: str) -> tuple[list[str], float]:
+    """Returns the steps of an undisturbed job and its time."""
+    steps = Steps(only=only)
+    watch(steps)
+    started = time.perf_counter()
+    index(folder, path)
+    return steps.names, time.perf_counter() - started
+
+
+def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) -> None:
+    """Runs a job that is killed, or one of whose fsyncs fails."""
+    steps = Steps(int(at), killed_now)
+    if kind == "second":
+        threading.Timer(at, killed_now).start()
+    elif fault == "power":
+        steps = Steps(int(at), PowerCut(folder).cut)
+    elif fault == "fsync":
+        steps = Steps(int(at), failed_now, only="fsync")
+    if kind == "step":
+        watch(steps)
+    try:
+        said = index(folder, path).warnings
+    except Unavailable as error:
+        said = [str(error)]
+    # tantivy's files differ in number, so a job may end before the step
+    noticed = any("Input/output error" in sentence for sentence in said)
+    assert noticed or not steps.reached, f"the job went on after the fault: {said}"
+
+
+def places(arguments: argparse.Namespace, built: Templates, folder: Path) -> list[Any]:
+    """Returns (path, kind, place) of each fault: steps in turn, then random moments."""
+    steps: list[Any] = []
+    seconds = {}
+    for path in PATHS:
+        shutil.copytree(built.folders[path], folder)
+        only = "fsync" if arguments.fault == "fsync" else ""
+        names, seconds[path] = forked(partial(counted, folder, path, only))
+        shutil.rmtree(folder)
+        steps += [(path, "step", number) for number in range(len(names))]
+        print(f"{path}: {len(names)} steps in {seconds[path]:.2f} s: {dict(Counter(names))}")
+    chance = random.Random(arguments.seed)
+    wanted = arguments.kills or len(steps)
+    num_random = wanted // 4 if arguments.fault == "kill" else 0
+    chosen = sorted(chance.sample(range(len(steps)), min(len(steps), wanted - num_random)))
+    paths = [chance.choice(PATHS) for _ in range(num_random)]
+    moments = [(path, "second", round(seconds[path] * chance.random(), 4)) for path in paths]
+    return [steps[number] for number in chosen] + moments
+
+
+def one(place: Any, fault: str, built: Templates, folder: Path) -> str:
+    """Does one fault and checks what is left; returns what was live."""
+    path, kind, at = place
+    shutil.copytree(built.folders[path], folder)
+    try:
+        try:
+            forked(partial(job_with_fault, folder, path, fault, kind, at))
+        except Died as died:
+            if died.args != (signal.SIGKILL,):
+                raise
+        return str(forked(partial(check_resumed, folder, path, built)))
+    finally:
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=0, help="how many; by default every step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", choices=("kill", "power", "fsync"), default="kill")
+    parser.add_argument("--only", metavar="PATH:KIND:PLACE", help="one fault, as failures name it")
+    arguments = parser.parse_args()
+    num_failed, live = 0, Counter[str]()
+    with workplace() as folder:
+        built = templates(folder / "templates")
+        settled()
+        if arguments.only:
+            path, kind, at = arguments.only.split(":")
+            chosen = [(path, kind, float(at))]
+        else:
+            chosen = places(arguments, built, folder / "one")
+        for number, place in enumerate(chosen, start=1):
+            try:
+                live[one(place, arguments.fault, built, folder / "one")] += 1
+            except (AssertionError, Died) as error:
+                num_failed += 1
+                line = f"--fault {arguments.fault} --only {':'.join(map(str, place))}"
+                print(f"{error}\nto reproduce: python tests/faults/kill.py {line}", flush=True)
+            if number % 50 == 0:
+                print(f"{number} of {len(chosen)}, {num_failed} failed", flush=True)
+    print(f"{len(chosen)} faults, {num_failed} failed; live was then: {dict(live)}")
+    sys.exit(bool(num_failed))
+
+
+if __name__ == "__main__":
+    main()
