@@ -83,11 +83,13 @@ def build(folder: Path, documents: Path, url: str) -> Version:
         ranker = DeepRanker(network, HIDDEN, 0.8, 1.0, encoder)
         ranker.save(draft.folder / RANKER)
         more = {"features": FEATURES_FINGERPRINT, "ranker": ranker.fingerprint}
-        return draft.publish(
+        version = draft.seal(
             config=live.manifest.config,
             counts=live.manifest.counts,
             fingerprints={**live.manifest.fingerprints, **more},
         )
+    store.set_current(version.name)
+    return version
 
 
 def loads(collection: Collection, client: Elasticsearch, record: IndexRecord) -> dict[str, Any]:

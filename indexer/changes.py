@@ -37,8 +37,8 @@ class Changes:
     journal: Mapping[str, Document | None]
     before: Mapping[str, bytes]
     keep: bool
-    fault_of: Callable[[Document], str | None] = lambda document: None
     progress: Progress = silent
+    fault_of: Callable[[Document], str | None] = lambda document: None
     seen: dict[str, bytes] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)

@@ -243,7 +243,7 @@ class _Job:
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool
     ) -> tuple[Changes, list[tuple[str, str]]]:
         """Reads all records and analyses those that must be indexed, shard by shard."""
-        changes = Changes(records, self.journal, before, keep, self._fault_of, self._progress)
+        changes = Changes(records, self.journal, before, keep, self._progress, self._fault_of)
         keys: dict[str, str] = {}
 
         def unfinished() -> Iterator[Shard]:

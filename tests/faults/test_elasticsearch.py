@@ -19,6 +19,7 @@ from rankwell.cli import app
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     Config,
+    DenseConfig,
     DocumentsConfig,
     LexicalConfig,
     WordsConfig,
@@ -89,6 +90,7 @@ def collection(folder: Path, urls: tuple[str, ...], **settings: Any) -> Path:
     config = Config(
         documents=DocumentsConfig(sources=("corpus.jsonl",)),
         words=WordsConfig(dimensions=4, epochs=1),
+        dense=DenseConfig(encoder="sif"),
         lexical=LexicalConfig(engine="elasticsearch"),
         elasticsearch=cluster,
     )

@@ -17,11 +17,16 @@ from rankwell.data.config import (
     QueriesConfig,
     RankerConfig,
     WordsConfig,
+    load_config,
 )
 from rankwell.data.errors import FilterError, InputError, MissingIndex, NotFound
+from rankwell.data.records import Document
+from rankwell.evaluation.judged import load_judged
+from rankwell.indexer.adding import add_documents, delete_documents
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.ranker.attached import AttachedCollection
 from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.tuning import tune
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -197,6 +202,20 @@ def test_evaluation_measures_elasticsearch_against_the_ranker(
 def test_a_filter_on_a_field_that_does_not_exist_is_named(opened: AttachedCollection) -> None:
     with pytest.raises(FilterError, match="'topik', which does not exist; did you mean 'topic'"):
         opened.search("otter", filter={"topik": "otter"})
+
+
+def test_changes_and_tuning_are_refused(opened: AttachedCollection, folder: Path) -> None:
+    for change in (
+        lambda: opened.put([Document("a", "b")]),
+        lambda: opened.delete("otter-1"),
+        lambda: delete_documents(folder, ["otter-1"]),
+        lambda: add_documents(folder, [folder / "queries.tsv"]),
+    ):
+        with pytest.raises(InputError, match=r"index live-.*, which is never written to"):
+            change()
+    judged = load_judged(load_config(folder), folder, "train")
+    with pytest.raises(InputError, match="tune does not take attached collections"):
+        tune(opened, judged)
 
 
 def test_nothing_is_written_to_the_users_index(
