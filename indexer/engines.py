@@ -37,6 +37,7 @@ Engine = CandidateEngine[Any]
 
 # the client is an optional package: its modules are imported where a configuration asks for them
 ELASTICSEARCH_RECORD = "elasticsearch.json"
+_LONGEST_ALIAS_WAIT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,9 @@ def follow_live(folder: Path) -> str | None:
     try:
         config = config_from_mapping(version.manifest.config)
         record = IndexRecord.load(version.folder / LEXICAL)
-        with _connected(cluster_of(folder, config), folder) as connection:
+        cluster = cluster_of(folder, config)
+        cluster = replace(cluster, wait_s=min(cluster.wait_s, _LONGEST_ALIAS_WAIT_S))
+        with _connected(cluster, folder) as connection:
             follow(connection, config, record.index)
     except RankwellError as error:
         return f"the alias of the live index was not moved: {error}"

@@ -33,7 +33,6 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.phrases import JOINT
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
@@ -64,10 +63,8 @@ from rankwell.ranker.pipeline import (
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
-from rankwell.ranker.terms import resolve
-
-MAX_QUERY_WORDS = 512
-_MAX_EXPLORED_WORDS = 8
+from rankwell.ranker.terms import analysed_query, resolve
+from rankwell.ranker.words import words_like
 
 
 class Collection:
@@ -368,20 +365,8 @@ class Collection:
         return self.encoder.word_vectors.neighbours(word, k)
 
     def query_neighbours(self, query: str, k: int = 6) -> dict[str, list[Neighbour]]:
-        """Returns the words used most like each word or phrase of a query, in its order.
-
-        Stop words and words without a vector are left out, and words past the eighth.
-        """
-        vectors, surfaces = self.encoder.word_vectors, self.analyzer.query(query).surfaces
-        terms = self.analyzer.terms(surfaces)
-        searched = {form for form, term in zip(surfaces, terms, strict=True) if term is not None}
-        places = [
-            place
-            for place in dict.fromkeys(vectors.numbers(surfaces))
-            if not searched.isdisjoint(vectors.words[place].split(JOINT))
-        ][:_MAX_EXPLORED_WORDS]
-        near = vectors.near(places, k)
-        return {vectors.words[place]: found for place, found in zip(places, near, strict=True)}
+        """Returns the words used most like each word of a query; see `words_like`."""
+        return words_like(query, self.analyzer, self.encoder.word_vectors, k)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of texts: float32 [N, D]."""
@@ -426,17 +411,7 @@ class Collection:
     def _request(
         self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
-        if not query.strip():
-            raise InputError("the query is empty; give it at least one word", field="query")
-        degraded: tuple[str, ...] = ()
-        analysed = self.analyzer.query(query)
-        if len(analysed.surfaces) > MAX_QUERY_WORDS:
-            total = len(analysed.surfaces)
-            degraded = (f"only the first {MAX_QUERY_WORDS} of the {total} words were used",)
-            cut = self.analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
-            analysed = replace(cut, text=query)
-        elif not analysed.surfaces:
-            degraded = ("the query has no words",)
+        analysed, degraded = analysed_query(query, self.analyzer)
         mask_N = matching_rows(filter_, self._seen(live)) if filter_ else None
         if mask_N is not None and not mask_N.any():
             degraded = (*degraded, "no document passes the filter")
