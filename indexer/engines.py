@@ -239,7 +239,9 @@ def open_dense(version: Version, lexical: Engine) -> Engine:
     if not isinstance(lexical, TantivyEngine):
         from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
 
-        if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors:
+        # an encoder on trial has its vectors beside an index with those of another
+        encoder = version.manifest.fingerprints["encoder"]
+        if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors_of(encoder):
             return lexical.vectors()
     return FaissEngine(version.folder / VECTORS)
 

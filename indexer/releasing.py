@@ -46,16 +46,17 @@ def release(
         found += gate(store.folder, version, live)
     passed = all(check.passed for check in found)
     if passed:
-        go_live(store, version.name)
+        store.set_current(version.name)
     record_release(
         store.folder, version.name, PUBLISHED if passed else REFUSED, checks=tuple(found)
     )
+    if passed:
+        _let_follow(store)
     return found
 
 
-def go_live(store: VersionStore, name: str) -> None:
-    """Makes a version the live one, and lets what others see of it in a cluster follow."""
-    store.set_current(name)
+def _let_follow(store: VersionStore) -> None:
+    """Lets what other programs see of the live version in a cluster follow it."""
     if trouble := follow_live(store.folder):
         warn(trouble)
 
@@ -82,9 +83,10 @@ def publish_despite(store: VersionStore, name: str, reason: str) -> Version:
     with store.locked():
         version = store.verify(name)
         judged = [entry.checks for entry in releases(store.folder) if entry.version == name]
-        go_live(store, name)
+        store.set_current(name)
         checks = judged[-1] if judged else ()
         record_release(store.folder, name, DESPITE, reason=reason, checks=checks)
+        _let_follow(store)
     return version
 
 
@@ -102,8 +104,9 @@ def roll_back(store: VersionStore, name: str | None = None) -> Version:
             name = previous_version(store)
         version = store.open(name)
         if name != current:
-            go_live(store, name)
+            store.set_current(name)
             record_release(store.folder, name, ROLLED_BACK, reason=f"from {current}")
+            _let_follow(store)
     return version
 
 

@@ -222,10 +222,9 @@ class _Explaining:
 class ElasticsearchEngine(_RowEngine):
     """Selects rows by the BM25 of an index of rankwell's own."""
 
-    @property
-    def has_vectors(self) -> bool:
-        """Whether the index holds the documents' vectors too."""
-        return bool(self._record.made_of["vectors"] != "none")
+    def has_vectors_of(self, encoder: str) -> bool:
+        """Returns whether the index holds the documents' vectors by the encoder of a fingerprint."""
+        return bool(self._record.made_of.get("encoder") == encoder)
 
     def vectors(self) -> "ElasticsearchVectors":
         """Returns the engine over the vectors of the same index."""
