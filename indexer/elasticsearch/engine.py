@@ -223,7 +223,7 @@ class ElasticsearchEngine(_RowEngine):
     """Selects rows by the BM25 of an index of rankwell's own."""
 
     def has_vectors_of(self, encoder: str) -> bool:
-        """Returns whether the index holds the documents' vectors by the encoder of a fingerprint."""
+        """Returns whether the index holds the vectors of the encoder with a fingerprint."""
         return bool(self._record.made_of.get("encoder") == encoder)
 
     def vectors(self) -> "ElasticsearchVectors":
