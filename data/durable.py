@@ -2,14 +2,8 @@
 
 import ctypes
 import errno
-import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -48,43 +42,6 @@ def replace_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     new.replace(path)
     fsync_folder(path.parent)
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Writes a .npy file; see `save_blocks`."""
-    save_blocks(path, array.shape, array.dtype, [array])
-
-
-def save_blocks(
-    path: Path, shape: tuple[int, ...], kind: np.dtype[Any], blocks: Iterable[NDArray[Any]]
-) -> None:
-    """Writes arrays one behind the other as one .npy file.
-
-    When the disk is full this raises. numpy's own `save` and `tofile` do not notice that the last
-    bytes are missing, and a memory map that is written to kills the process.
-
-    Args:
-        path: of the file.
-        shape: of the whole.
-        kind: the dtype of every block.
-        blocks: parts along the first axis.
-
-    Raises:
-        OSError: something could not be written.
-    """
-    header = {
-        "descr": np.lib.format.dtype_to_descr(kind),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    num_values = 0
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            assert block.dtype == kind
-            num_values += block.size
-            file.write(np.ascontiguousarray(block).data)
-    assert num_values == math.prod(shape)
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer, words
+from rankwell.data.arrays import open_array
 from rankwell.data.errors import DamagedVersion
 
 FORMAT_VERSION = 2
@@ -299,21 +300,21 @@ def open_forward_index(folder: Path) -> ForwardIndex:
         num_docs = summary["num_docs"]
         _check_ranges(folder, vocabulary["term"].to_numpy(), len(terms), summary["num_rows"])
         return ForwardIndex(
-            tokens_T=_mapped(folder / TOKENS),
-            offsets=_mapped(folder / OFFSETS),
-            lengths_NF=_mapped(folder / LENGTHS),
-            sentences=_mapped(folder / SENTENCES),
+            tokens_T=open_array(folder / TOKENS),
+            offsets=open_array(folder / OFFSETS),
+            lengths_NF=open_array(folder / LENGTHS),
+            sentences=open_array(folder / SENTENCES),
             vocabulary=Vocabulary(
                 vocabulary["surface"].combine_chunks(),
                 vocabulary["count"].to_numpy(),
                 vocabulary["term"].to_numpy(),
                 terms["term"].combine_chunks(),
-                _mapped(folder / FORMS),
+                open_array(folder / FORMS),
             ),
             statistics=Statistics(
                 num_docs=num_docs,
-                document_frequencies_SG=_mapped(folder / DOCUMENT_FREQUENCIES),
-                collection_frequencies_S=_mapped(folder / COLLECTION_FREQUENCIES),
+                document_frequencies_SG=open_array(folder / DOCUMENT_FREQUENCIES),
+                collection_frequencies_S=open_array(folder / COLLECTION_FREQUENCIES),
                 total_lengths_F=np.array(summary["total_lengths"], np.int64),
             ),
         )
@@ -327,13 +328,13 @@ def _check_ranges(folder: Path, term_V: NDArray[np.int32], num_terms: int, num_r
     Raises:
         ValueError: a number points outside of what it numbers.
     """
-    offsets, forms_V = _mapped(folder / OFFSETS), _mapped(folder / FORMS)
-    num_tokens, num_surfaces = len(_mapped(folder / TOKENS)), len(term_V)
-    if len(offsets) != num_rows * NUM_FIELDS + 1 or len(_mapped(folder / LENGTHS)) != num_rows:
+    offsets, forms_V = open_array(folder / OFFSETS), open_array(folder / FORMS)
+    num_tokens, num_surfaces = len(open_array(folder / TOKENS)), len(term_V)
+    if len(offsets) != num_rows * NUM_FIELDS + 1 or len(open_array(folder / LENGTHS)) != num_rows:
         raise ValueError(f"offsets or lengths are not those of {num_rows} rows")
     if offsets[0] != 0 or offsets[-1] != num_tokens or (np.diff(offsets) < 0).any():
         raise ValueError(f"{OFFSETS} points outside of the tokens")
-    sentences = _mapped(folder / SENTENCES)
+    sentences = open_array(folder / SENTENCES)
     ends = sentences[:1].tolist() + sentences[-1:].tolist()
     if ends != [0, num_tokens] or (np.diff(sentences) < 0).any():
         raise ValueError(f"{SENTENCES} points outside of the tokens")
@@ -349,11 +350,6 @@ def _read_arrow(path: Path) -> pa.Table:
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     table.validate(full=True)  # a place outside of the file would be a crash
     return table
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return loaded
 
 
 @numba.njit(cache=True)

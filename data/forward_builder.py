@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.durable import save_array, save_blocks
+from rankwell.data.arrays import save_array, save_blocks
 from rankwell.data.forward import (
     COLLECTION_FREQUENCIES,
     DOCUMENT_FREQUENCIES,

@@ -65,6 +65,8 @@ def document_files(sources: Sequence[str], folder: Path) -> list[Path]:
             )
         files += found
     for path in files:
+        if not path.is_file():
+            raise InputError(f"{path} is no file; a job reads its sources more than once")
         if _format(path) is None:
             raise InputError(
                 f"{path} has no known format; expected a name that ends in "

@@ -11,6 +11,7 @@ interrupts a job before that leaves `current` as it was.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -59,6 +60,8 @@ _LIBRARIES = (
 )
 _DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
 _LOCK = "lock"
+
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +201,13 @@ class VersionStore:
         """
         with self.locked():
             versions = self.folder / VERSIONS
-            versions.mkdir(exist_ok=True)
-            for stale in versions.glob(".draft-*"):  # of a job that died; the lock proves it
-                shutil.rmtree(stale)
             number = int(max(self.names(), default="0")) + 1
             draft = Draft(self, f"{number:06d}")
-            draft.folder.mkdir()
+            with self._writing():
+                versions.mkdir(exist_ok=True)
+                for stale in versions.glob(".draft-*"):  # of a job that died; the lock proves it
+                    shutil.rmtree(stale)
+                draft.folder.mkdir()
             try:
                 yield draft
             finally:
@@ -230,13 +234,9 @@ class VersionStore:
         Raises:
             InputError: another job is at work on the collection, or its folder cannot be written.
         """
-        try:
+        with self._writing():
             (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
             lock = (self.folder / JOBS / _LOCK).open("a+")
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} cannot be written: {error.strerror}; a job needs to write there"
-            ) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,6 +245,18 @@ class VersionStore:
                     f"another job is at work on {self.folder}; wait until it has ended"
                 ) from None
             yield
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            raise InputError(
+                f"{self.folder} cannot be written: {error.strerror} ({error.filename}); a job "
+                "needs to write there"
+            ) from None
 
     def remove(self, name: str) -> None:
         """Removes a version that is not live; files that others share stay theirs."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.arrays import save_array
 from rankwell.data.config import ELASTICSEARCH, Config
 from rankwell.data.documents import DocumentStore, write_documents
-from rankwell.data.durable import save_array
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.forward_extension import extend_forward_index

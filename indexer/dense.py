@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.durable import save_array
+from rankwell.data.arrays import open_array, save_array
 from rankwell.data.errors import DamagedVersion, MissingPackage
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.records import PADDING_ROW, Candidates
@@ -50,7 +50,7 @@ def save_vectors(
 def open_vectors(folder: Path) -> NDArray[np.float16]:
     """Maps the document vectors of a version into memory: float16 [N, D]."""
     try:
-        vectors_ND: NDArray[np.float16] = np.load(folder / VECTORS_FILE, mmap_mode="r")
+        vectors_ND: NDArray[np.float16] = open_array(folder / VECTORS_FILE)
         return vectors_ND
     except (OSError, EOFError, ValueError) as error:
         raise DamagedVersion(f"the vectors in {folder} cannot be opened: {error}") from None
@@ -63,7 +63,7 @@ def open_words(folder: Path, forward: ForwardIndex, num_words: int) -> NDArray[n
         DamagedVersion: the file is missing, or points outside of the words.
     """
     try:
-        word_of_V: NDArray[np.int32] = np.load(folder / WORDS_FILE, mmap_mode="r")
+        word_of_V: NDArray[np.int32] = open_array(folder / WORDS_FILE)
         if len(word_of_V) != forward.vocabulary.num_surfaces:
             raise ValueError(f"{len(word_of_V)} entries")
         if word_of_V.size and not -1 <= word_of_V.min() <= word_of_V.max() < num_words:
@@ -88,7 +88,7 @@ class FaissEngine:
             self._index = self._faiss.read_index(
                 str(folder / INDEX_FILE), self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
             )
-            self._zeros = np.load(folder / ZEROS_FILE)
+            self._zeros = open_array(folder / ZEROS_FILE)
         except (RuntimeError, OSError, EOFError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DamagedVersion(

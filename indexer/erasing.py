@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.arrays import save_array
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore, rewritten_documents
-from rankwell.data.durable import exchange, save_array
+from rankwell.data.durable import exchange
 from rankwell.data.forward import LENGTHS, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder, write_summary
 from rankwell.data.journal import Journal

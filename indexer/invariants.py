@@ -1,15 +1,15 @@
 """What must hold between the parts of a version: the same rows and documents, each id once."""
 
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion
-from rankwell.data.forward import NUM_FIELDS, open_forward_index
+from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.release import Check
 from rankwell.data.versions import (
     ANALYSIS,
@@ -21,20 +21,17 @@ from rankwell.data.versions import (
     VECTORS,
     Version,
 )
-from rankwell.embeddings.canaries import check_canaries
+from rankwell.embeddings.canaries import TOLERANCE, check_canaries
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.indexer.building import MIN_RECALL
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.engines import count_lexical
 
 SAMPLE_ROWS = 256
 
 
-def check_invariants(version: Version, folder: Path) -> list[Check]:
+def check_invariants(version: Version) -> list[Check]:
     """Opens every part of a version and holds them against each other.
-
-    Args:
-        version: of the collection.
-        folder: the collection's.
 
     Raises:
         DamagedVersion: two parts disagree, or one does not open.
@@ -44,6 +41,7 @@ def check_invariants(version: Version, folder: Path) -> list[Check]:
     forward = open_forward_index(version.folder / FORWARD)
     vectors_ND = open_vectors(version.folder / VECTORS)
     config = config_from_mapping(version.manifest.config)
+    collection = version.folder.parents[1]
     with closing(FaissEngine(version.folder / VECTORS)) as dense:
         rows = {
             "documents": documents.num_rows,
@@ -55,18 +53,23 @@ def check_invariants(version: Version, folder: Path) -> list[Check]:
             "manifest": version.manifest.counts["live"],
             "documents": len(documents),
             "statistics": forward.statistics.num_docs,
-            "lexical index": count_lexical(version.folder / LEXICAL, config, folder),
+            "lexical index": count_lexical(version.folder / LEXICAL, config, collection),
         }
+        ids = documents.doc_ids(np.flatnonzero(documents.live_N))
+        if len(set(rows.values())) > 1 or len(set(live.values())) > 1 or len(set(ids)) < len(ids):
+            raise DamagedVersion(
+                f"the parts of version {version.name} disagree: rows {rows}, live documents "
+                f"{live}, {len(set(ids))} different ids; build it again with rankwell index --full"
+            )
         recall = dense.recall(vectors_ND, documents.live_N)
-    ids = documents.doc_ids(np.flatnonzero(documents.live_N))
-    if len(set(rows.values())) > 1 or len(set(live.values())) > 1 or len(set(ids)) < len(ids):
-        raise DamagedVersion(
-            f"the parts of version {version.name} disagree: rows {rows}, live documents {live}, "
-            f"{len(set(ids))} different ids; build it again with rankwell index --full"
-        )
-    _check_lengths(version, forward.num_rows)
     encoder = StaticEncoder.load(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
+    _check_sample(version, documents, forward, vectors_ND, encoder)
+    if recall < MIN_RECALL:
+        raise DamagedVersion(
+            f"the vector index of version {version.name} finds {recall:.0%} of the true best ten; "
+            "build it again with rankwell index --full"
+        )
     return [
         Check("rows", True, f"{forward.num_rows:,} in every part", dict(rows)),
         Check("documents", True, f"{len(ids):,} in every part, each id once", dict(live)),
@@ -75,19 +78,28 @@ def check_invariants(version: Version, folder: Path) -> list[Check]:
     ]
 
 
-def _check_lengths(version: Version, num_rows: int) -> None:
-    """Segments a sample of documents again and compares with what the forward index holds."""
-    documents = DocumentStore(version.folder / DOCUMENTS)
-    forward = open_forward_index(version.folder / FORWARD)
+def _check_sample(
+    version: Version,
+    documents: DocumentStore,
+    forward: ForwardIndex,
+    vectors_ND: NDArray[np.float16],
+    encoder: StaticEncoder,
+) -> None:
+    """Segments and encodes a sample of documents again, and compares with what is stored."""
     analyzer = Analyzer.load(version.folder / ANALYSIS)
-    rows = np.arange(0, num_rows, max(1, num_rows // SAMPLE_ROWS))
-    titles = [documents[int(row)].title for row in rows]
-    texts = [documents[int(row)].text for row in rows]
-    again = forward.with_texts(analyzer, titles, texts)
+    rows = np.arange(0, documents.num_rows, max(1, documents.num_rows // SAMPLE_ROWS))
+    sample = [documents[int(row)] for row in rows]
+    again = forward.with_texts(analyzer, [d.title for d in sample], [d.text for d in sample])
+    encoded_ND = encoder.encode_documents([f"{d.title}\n{d.text}" for d in sample])
     for place, row in enumerate(rows.tolist()):
-        for field in range(NUM_FIELDS):
-            if not np.array_equal(again.tokens(place, field), forward.tokens(row, field)):
-                raise DamagedVersion(
-                    f"row {row} of version {version.name} has other words than its document; build "
-                    "it again with rankwell index --full"
-                )
+        same_words = all(
+            np.array_equal(again.tokens(place, field), forward.tokens(row, field))
+            for field in range(NUM_FIELDS)
+        )
+        if same_words and np.allclose(encoded_ND[place], vectors_ND[row], rtol=0, atol=TOLERANCE):
+            continue
+        has_other = "another vector" if same_words else "other words"
+        raise DamagedVersion(
+            f"row {row} of version {version.name} has {has_other} than its document; build it "
+            "again with rankwell index --full"
+        )

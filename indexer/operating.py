@@ -10,7 +10,7 @@ from rankwell.data.errors import RankwellError
 from rankwell.data.journal import Journal
 from rankwell.data.release import releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say
-from rankwell.data.versions import EVALUATION, Version, VersionStore
+from rankwell.data.versions import RANKER, Version, VersionStore
 from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.releasing import publish_despite, roll_back
@@ -55,13 +55,17 @@ def versions(folder: Folder, json: Json = False) -> None:
     """List the versions that are kept, with their figures and what the gate said."""
     store = VersionStore(folder)
     current = store.current_name()
-    last = {entry.version: entry for entry in releases(folder)}
+    last, judged = {}, {}
+    for entry in releases(folder):
+        last[entry.version] = entry
+        if entry.checks:  # going back to a version judges nothing
+            judged[entry.version] = entry.checks
     rows: list[dict[str, Any]] = []
     for name in store.names():
         version = store.open(name)
         manifest = version.manifest
-        entry = last.get(name)
-        gained = next((c.figures for c in entry.checks if c.name == "quality"), {}) if entry else {}
+        released, checks = last.get(name), judged.get(name, ())
+        quality = next((check.figures for check in checks if check.name == "quality"), {})
         rows.append(
             {
                 "version": name,
@@ -70,11 +74,13 @@ def versions(folder: Folder, json: Json = False) -> None:
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
                 "bytes": _size_bytes(version),
-                "ranker": version.has(EVALUATION),
-                "difference": gained.get("difference"),
-                "action": entry.action if entry else None,
-                "reason": entry.reason if entry else "",
-                "refused_for": [c.found for c in entry.checks if not c.passed] if entry else [],
+                "ranker": version.has(RANKER),
+                "difference": quality.get("difference"),
+                "action": released.action if released else None,
+                "at": released.at if released else None,
+                "by": released.by if released else None,
+                "reason": released.reason if released else "",
+                "refused_for": [check.found for check in checks if not check.passed],
                 "labels": list(manifest.labels),
             }
         )
@@ -86,7 +92,7 @@ def versions(folder: Folder, json: Json = False) -> None:
         table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
     for row in rows:
         gain = row["difference"]
-        why = "; ".join(row["refused_for"]) or row["reason"]
+        why = row["reason"] or "; ".join(row["refused_for"])
         table.add_row(
             f"{row['version']}{' (live)' if row['live'] else ''}",
             row["created_at"][:16].replace("T", " "),
@@ -106,7 +112,7 @@ def verify(
 ) -> None:
     """Check every hash of a version, and that its parts hold the same rows and documents."""
     checked = VersionStore(folder).verify(version)
-    found = check_invariants(checked, folder)
+    found = check_invariants(checked)
     num_files = len(checked.manifest.files)
     if json:
         facts = {"version": checked.name, "files": num_files, "intact": True}
@@ -149,8 +155,8 @@ def prune(
 ) -> None:
     """Remove old versions, and their indexes in a cluster; what a kept version shares stays."""
     store = VersionStore(folder)
+    removed = prune_versions(store, keep)
     with store.locked():
-        removed = prune_versions(store, keep)
         indexes = unused_indexes(folder, delete=True)
     if json:
         print_json({"removed": removed, "indexes": indexes})
@@ -161,15 +167,17 @@ def prune(
 def prune_versions(store: VersionStore, keep: int) -> list[str]:
     """Removes all versions but the newest ones, the live one and the one before it.
 
-    The lock must be held.
+    Raises:
+        InputError: another job is at work.
     """
-    current = store.current_name()
-    kept = set(store.names()[-keep:]) | {current}
-    if current is not None:
-        kept.add(store.open(current).manifest.parent)
-    removed = [name for name in store.names() if name not in kept]
-    for name in removed:
-        store.remove(name)
+    with store.locked():
+        current = store.current_name()
+        kept = set(store.names()[-keep:]) | {current}
+        if current is not None:
+            kept.add(store.open(current).manifest.parent)
+        removed = [name for name in store.names() if name not in kept]
+        for name in removed:
+            store.remove(name)
     return removed
 
 

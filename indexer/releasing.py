@@ -1,9 +1,10 @@
 """Releasing: a sealed version is checked, and becomes the live one where all checks pass."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from rankwell.data.errors import InputError, Refused
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Refused
 from rankwell.data.release import (
     DESPITE,
     PUBLISHED,
@@ -94,7 +95,8 @@ def roll_back(store: VersionStore, name: str | None = None) -> Version:
     """Makes an earlier version live, by default the one that the live one was made from.
 
     Raises:
-        InputError: the live version has none before it, or another job is at work.
+        InputError: the live version has none before it, the named one was never live, or another
+            job is at work.
         NotFound: there is no such version.
         DamagedVersion: a file of it is missing or has another size.
     """
@@ -103,6 +105,12 @@ def roll_back(store: VersionStore, name: str | None = None) -> Version:
         if name is None:
             name = previous_version(store)
         version = store.open(name)
+        once_live = {e.version for e in releases(store.folder) if e.action != REFUSED}
+        if name != current and name not in once_live | {*_parent(store)}:
+            raise InputError(
+                f"version {name} was never live, so there is no way back to it; make it live with: "
+                f'rankwell publish {store.folder} {name} --despite "REASON"'
+            )
         if name != current:
             store.set_current(name)
             record_release(store.folder, name, ROLLED_BACK, reason=f"from {current}")
@@ -117,7 +125,7 @@ def previous_version(store: VersionStore) -> str:
         InputError: there is none that is still kept.
     """
     current, kept = store.current_name(), store.names()
-    went_live: list[str] = []
+    went_live = _parent(store)  # the log may be lost, and is written after the pointer has moved
     for entry in releases(store.folder):
         if entry.action == ROLLED_BACK and entry.version in went_live:
             del went_live[went_live.index(entry.version) + 1 :]  # what was left is not gone back to
@@ -127,3 +135,11 @@ def previous_version(store: VersionStore) -> str:
     if not earlier:
         raise InputError(f"no version was live before {current}; kept are {', '.join(kept)}")
     return earlier[-1]
+
+
+def _parent(store: VersionStore) -> list[str]:
+    """Returns the version that was live when the live one was made, if there is one."""
+    with suppress(NotFound, DamagedVersion):
+        parent = store.open().manifest.parent
+        return [] if parent is None else [parent]
+    return []

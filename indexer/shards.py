@@ -13,8 +13,8 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
+from rankwell.data.arrays import save_array
 from rankwell.data.documents import spool_documents
-from rankwell.data.durable import save_array
 from rankwell.data.records import Document
 from rankwell.data.segmentation import Segmented, Segmenter
 from rankwell.indexer.work import key_of

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rankwell.data.config import Config
+from rankwell.data.config import Config, DocumentsConfig
+from rankwell.data.errors import InputError
 from rankwell.data.readers import document_files, read_documents
 from rankwell.indexer.changes import Record
 
@@ -29,12 +30,11 @@ def feed_records(config: Config, folder: Path) -> Iterator[Record]:
     that only attaches an index has no sources: a sample of the index takes their place.
 
     Raises:
-        InputError: a source cannot be used.
+        InputError: a source cannot be used, or is written to meanwhile.
         Unavailable: the cluster does not answer.
     """
     for path in source_files(config, folder):
-        for line, record in read_documents(path, config.documents):
-            yield str(path), line, record
+        yield from _file_records(path, config.documents)
     indexes = [s for s in config.documents.sources if s.startswith(INDEX_PREFIX)]
     if not (indexes or config.attached):
         return
@@ -52,3 +52,25 @@ def feed_records(config: Config, folder: Path) -> Iterator[Record]:
                 yield INDEX_PREFIX + config.elasticsearch.index, number, record
     finally:
         connection.close()
+
+
+def _file_records(path: Path, config: DocumentsConfig) -> Iterator[Record]:
+    before = _state(path)
+    for line, record in read_documents(path, config):
+        yield str(path), line, record
+    now = _state(path)
+    # a file that took its place, or that is gone now, was read whole
+    if now != before and now[:1] == before[:1]:
+        raise InputError(
+            f"{path} was written to while it was read; nothing was published: run the job again "
+            "when the feed is complete"
+        )
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Returns what tells a file from another, and from itself when it is written to."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns

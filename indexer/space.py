@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from rankwell.data.errors import DamagedVersion, InputError, Unavailable
 from rankwell.data.readers import COMPRESSIONS
-from rankwell.data.versions import CURRENT
+from rankwell.data.versions import CURRENT, READ_ONLY
 
 # what a version and the work on it take, for each byte of the sources; measured on the Wikipedia
 # articles (4.1 and 11.6), with room to spare
@@ -68,7 +68,7 @@ def room_on(folder: Path) -> Iterator[None]:
                 f"the disk of {folder} fails{_reason(error)}; {_outcome(folder, live)}: look at "
                 "the disk and the system's log, then run the command again"
             ) from None
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if number in READ_ONLY:
             raise InputError(f"{folder} cannot be written: {error}") from None
         raise
 

@@ -110,7 +110,7 @@ def places(kind: str, built: Templates, num: int, folder: Path) -> list[tuple[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", type=int, default=100, help="of each kind")
+    parser.add_argument("--sizes", type=int, default=99, help="of each kind")
     parser.add_argument("--only", metavar="PATH:KIND:PLACE", help="one fault, as failures name it")
     arguments = parser.parse_args()
     num_failed, told = 0, Counter[str]()

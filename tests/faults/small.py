@@ -23,14 +23,14 @@ from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-import rankwell
 from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
 from rankwell.data.journal import Journal
 from rankwell.data.records import Document
 from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, VECTORS, VersionStore
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import WORK, index_collection
-from rankwell.indexer.work import LEDGER
+from rankwell.indexer.work import LEDGER, Work
+from rankwell.ranker.collection import Collection
 
 OURS = (DOCUMENTS, FORWARD, ENCODER, f"{VECTORS}/vectors.npy", f"{VECTORS}/words.npy")
 QUERIES = ("word3", "word7 word11 word7", "word60 word2", "fresh word5", "word1 word2 word4 word8")
@@ -90,7 +90,7 @@ class Outcome:
 def outcome(folder: Path) -> Outcome:
     """Verifies the live version, opens it and searches in it."""
     version = VersionStore(folder).verify()
-    check_invariants(version, folder)
+    check_invariants(version)
     own = {
         path.relative_to(version.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for part in OURS
@@ -104,7 +104,7 @@ def outcome(folder: Path) -> Outcome:
 def answers(folder: Path) -> list[list[tuple[str, float]]]:
     """Searches in the live version, without the journal's live part."""
     version = VersionStore(folder).open()
-    with rankwell.ranker.collection.Collection(folder, version, with_journal=False) as collection:
+    with Collection(folder, version, with_journal=False) as collection:
         found = [collection.search(query, 20) for query in QUERIES]
     return [[(hit.doc_id, hit.score) for hit in result.hits] for result in found]
 
@@ -219,13 +219,13 @@ def check_resumed(folder: Path, path: str, built: Templates) -> str:
         Which version was live: none, old or new.
     """
     started: list[str] = []
-    start = rankwell.indexer.work.Work.start
+    start = Work.start
 
     def recorded(self: Any, name: str) -> Path:
         started.append(name)
         return start(self, name)
 
-    rankwell.indexer.work.Work.start = recorded  # type: ignore[method-assign]
+    Work.start = recorded  # type: ignore[method-assign]
     before, after = built.before[path], built.after[path]
     live = VersionStore(folder).current_name()
     published = live == ("000001" if path == "first" else "000002")

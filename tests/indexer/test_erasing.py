@@ -60,7 +60,7 @@ def test_no_file_that_is_kept_holds_the_text(folder: Path) -> None:
     assert erased.versions == ["000001", "000002"]
     assert erased.journal_entries == 1
     for name in erased.versions:
-        check_invariants(VersionStore(folder).verify(name), folder)
+        check_invariants(VersionStore(folder).verify(name))
 
 
 def test_no_rollback_and_no_job_brings_it_back(folder: Path) -> None:

@@ -87,7 +87,7 @@ def assert_whole(folder: Path, report: IndexReport) -> None:
     assert rows == [documents.num_rows] * 3
     for engine in engines:
         engine.close()
-    check_invariants(version, folder)
+    check_invariants(version)
     assert VersionStore(folder).verify().name == version.name  # opening changed nothing
     assert not list((folder / "versions").glob(".draft-*"))
 
