@@ -15,6 +15,7 @@ from rankwell.evaluation.runs import Run
 from rankwell.evaluation.slices import slice_figures
 
 SHOWN_QUERIES = 10
+SHOWN_WON = 5
 SHOWN_DOCUMENTS = 10
 
 
@@ -99,7 +100,8 @@ def render_report(comparison: Comparison, context: ReportContext, seed: int = 0)
             )
             if context.slices
             else "",
-            "worst": _shown_queries(comparison, context, system, measure),
+            "won": _shown_queries(comparison, context, system, measure, won=True),
+            "worst": _shown_queries(comparison, context, system, measure, won=False),
         }
         for system in others
     ]
@@ -133,12 +135,16 @@ def write_report(path: Path, page: str) -> None:
 
 
 def _shown_queries(
-    comparison: Comparison, context: ReportContext, system: str, measure: str
+    comparison: Comparison, context: ReportContext, system: str, measure: str, *, won: bool
 ) -> list[ShownQuery]:
-    """Returns the queries that lost most, then those that stay worst, lists side by side."""
+    """Returns the queries won most, or lost most and then those that stay worst, side by side."""
     after_Q = comparison.values[system][measure]
     before_Q = comparison.values[comparison.baseline][measure]
-    order = np.lexsort((after_Q, after_Q - before_Q))[:SHOWN_QUERIES]
+    if won:
+        order = np.argsort(before_Q - after_Q, kind="stable")[:SHOWN_WON]
+        order = order[after_Q[order] > before_Q[order]]
+    else:
+        order = np.lexsort((after_Q, after_Q - before_Q))[:SHOWN_QUERIES]
     shown = []
     for place in order:
         query_id = comparison.query_ids[int(place)]

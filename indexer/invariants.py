@@ -71,7 +71,12 @@ def check_invariants(version: Version) -> list[Check]:
             "build it again with rankwell index --full"
         )
     return [
-        Check("rows", True, f"{forward.num_rows:,} in every part", dict(rows)),
+        Check(
+            "rows",
+            True,
+            f"{forward.num_rows:,} in every part, {forward.num_rows - len(ids):,} of them dead",
+            dict(rows),
+        ),
         Check("documents", True, f"{len(ids):,} in every part, each id once", dict(live)),
         Check("canaries", True, f"vectors differ by {worst:.1e} at most", {"difference": worst}),
         Check("recall", True, f"{recall:.1%} of the true best ten", {"recall@10": recall}),

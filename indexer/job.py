@@ -39,6 +39,7 @@ from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_s
 from rankwell.indexer.changes import Changes, Record
 from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
+from rankwell.indexer.location import Location
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
 from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
@@ -91,6 +92,8 @@ def index_collection(
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
     check_space(folder, source_files(config, folder))
+    if shared:
+        Location(shared)  # one that no worker could use is said before they start
     store = VersionStore(folder)
     with store.draft() as draft, room_on(folder):
         live = _live(store, full)

@@ -115,6 +115,15 @@ class Location:
                     self._files.rm_file(part)
                 raise
 
+    def remove(self) -> None:
+        """Removes all files of the location.
+
+        Raises:
+            Unavailable: the location cannot be reached or written to.
+        """
+        with self._reached():
+            self._files.rm(self._root, recursive=True)
+
     def remove_stale(self) -> None:
         """Removes what writers that died a day ago or earlier left half written.
 

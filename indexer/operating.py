@@ -149,7 +149,11 @@ def rollback(
 def prune(
     folder: Folder,
     keep: Annotated[
-        int, typer.Option(help="Versions to keep, the newest ones; the live one always.", min=1)
+        int,
+        typer.Option(
+            help="Versions to keep, the newest ones; the live one and the one before it always.",
+            min=1,
+        ),
     ] = KEPT,
     json: Json = False,
 ) -> None:

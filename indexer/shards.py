@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
 from rankwell.data.arrays import save_array
 from rankwell.data.documents import spool_documents
+from rankwell.data.errors import Unavailable
 from rankwell.data.records import Document
 from rankwell.data.segmentation import Segmented, Segmenter
+from rankwell.indexer.location import CHUNK_BYTES, Location
 from rankwell.indexer.work import key_of
 
 SPOOL = "spool.arrow"
@@ -76,21 +77,29 @@ def analyse_shard(shard: Shard) -> str:
         Path(shard.target).mkdir(parents=True, exist_ok=True)
         _write(Path(shard.target), shard, found)
         return shard.name
+    location = Location(shard.target)
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), shard, found)
-        files, target = fsspec.url_to_fs(shard.target)
-        files.makedirs(target, exist_ok=True)
         for name in _FILES:
-            files.put_file(str(Path(folder) / name), f"{target}/{name}")
+            with (Path(folder) / name).open("rb") as file:
+                location.write(name, iter(lambda: file.read(CHUNK_BYTES), b""))
     return shard.name
 
 
 def fetch_shard(address: str, folder: Path) -> None:
-    """Moves the files of a shard that was written to an address into a folder of this host."""
-    files, source = fsspec.url_to_fs(address)
+    """Moves the files of a shard that was written to an address into a folder of this host.
+
+    Raises:
+        Unavailable: the address cannot be reached, or the shard is not there.
+    """
+    location = Location(address)
     for name in _FILES:
-        files.get_file(f"{source}/{name}", str(folder / name))
-    files.rm(source, recursive=True)
+        chunks = location.chunks(name)
+        if chunks is None:
+            raise Unavailable(f"{location}/{name} is gone; do all workers see the same place?")
+        with (folder / name).open("wb") as file:
+            file.writelines(chunks)
+    location.remove()
 
 
 def read_segmented(folder: Path) -> Segmented:

@@ -57,7 +57,7 @@ def _print(done: transfer.Transfer, json: bool) -> None:
     kept = done.num_files - done.num_copied
     say(
         f"{done.num_files} files = {done.num_copied} copied ({done.copied_bytes / 1e6:,.1f} MB) "
-        f"+ {kept} there already"
+        f"+ {kept} there already or of the same content"
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from rankwell.data.config import Config, GateConfig, config_from_mapping, load_config
 from rankwell.data.errors import InputError, RankwellError
+from rankwell.data.readers import load_judgments
 from rankwell.data.release import Check
 from rankwell.data.versions import EVALUATION, Version
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
@@ -53,7 +54,10 @@ def release_gate(folder: Path, version: Version, live: Version | None) -> list[C
         return [Check("quality", True, f"the live version does not open: {error}")]
     config = load_config(folder)
     with before, open_version(folder, version, with_journal=False) as after:
-        judged = _judged(config, folder)
+        try:
+            judged = _judged(config, folder)
+        except InputError as error:  # what was to guard the live version does not go unnoticed
+            return [Check("quality", False, f"the judgments cannot be used: {error}")]
         if judged is None:
             return [_overlap(before, after)]
         runs = _searched(before, after, judged)
@@ -69,11 +73,14 @@ def _is_other_model(version: Version, live: Version) -> bool:
 
 
 def _judged(config: Config, folder: Path) -> Judged | None:
+    """Returns the queries to judge by, None where no judgments are configured.
+
+    Raises:
+        InputError: they cannot be read, or name none of the queries.
+    """
     for split in ("dev", "train"):
-        try:
+        if load_judgments(config.judgments, split, folder):
             return load_judged(config, folder, split)
-        except InputError:
-            continue
     return None
 
 

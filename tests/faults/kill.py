@@ -1,6 +1,7 @@
 """Kills the batch job at its file-system steps and at random moments.
 
     python tests/faults/kill.py --kills 200 --seed 1
+    python tests/faults/kill.py                      # every step, and random moments
     python tests/faults/kill.py --fault power        # what was not fsynced is lost, too
     python tests/faults/kill.py --fault fsync        # an fsync fails, in place of a kill
 
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,29 +177,35 @@ def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) ->
     assert noticed or not steps.reached, f"the job went on after the fault: {said}"
 
 
-def places(arguments: argparse.Namespace, built: Templates, folder: Path) -> list[Any]:
-    """Returns (path, kind, place) of each fault: steps in turn, then random moments."""
-    steps: list[Any] = []
+Place = tuple[str, str, str, float]
+"""A fault: kill, power or fsync; the job's path; step or second; which one."""
+
+
+def places(
+    fault: str, num_faults: int, seed: int, built: Templates, folder: Path
+) -> Iterator[Place]:
+    """Yields faults: steps in turn, then moments; a quarter as many as steps without a number."""
+    steps: list[Place] = []
     seconds = {}
     for path in PATHS:
         shutil.copytree(built.folders[path], folder)
-        only = "fsync" if arguments.fault == "fsync" else ""
+        only = "fsync" if fault == "fsync" else ""
         names, seconds[path] = forked(partial(counted, folder, path, only))
         shutil.rmtree(folder)
-        steps += [(path, "step", number) for number in range(len(names))]
+        steps += [(fault, path, "step", number) for number in range(len(names))]
         print(f"{path}: {len(names)} steps in {seconds[path]:.2f} s: {dict(Counter(names))}")
-    chance = random.Random(arguments.seed)
-    wanted = arguments.kills or len(steps)
-    num_random = wanted // 4 if arguments.fault == "kill" else 0
-    chosen = sorted(chance.sample(range(len(steps)), min(len(steps), wanted - num_random)))
-    paths = [chance.choice(PATHS) for _ in range(num_random)]
-    moments = [(path, "second", round(seconds[path] * chance.random(), 4)) for path in paths]
-    return [steps[number] for number in chosen] + moments
+    chance = random.Random(seed)
+    num_moments = (num_faults or len(steps)) // 4 if fault == "kill" else 0
+    num_steps = num_faults - num_moments if num_faults else len(steps)
+    yield from sorted(chance.sample(steps, min(num_steps, len(steps))))
+    for _ in range(num_moments):
+        path = chance.choice(PATHS)
+        yield fault, path, "second", round(seconds[path] * chance.random(), 4)
 
 
-def one(place: Any, fault: str, built: Templates, folder: Path) -> str:
+def one(place: Place, built: Templates, folder: Path) -> str:
     """Does one fault and checks what is left; returns what was live."""
-    path, kind, at = place
+    fault, path, kind, at = place
     shutil.copytree(built.folders[path], folder)
     try:
         try:
@@ -213,30 +220,35 @@ def one(place: Any, fault: str, built: Templates, folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=0, help="how many; by default every step")
+    parser.add_argument("--kills", type=int, default=0, help="of each kind; 0: at every step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fault", choices=("kill", "power", "fsync"), default="kill")
-    parser.add_argument("--only", metavar="PATH:KIND:PLACE", help="one fault, as failures name it")
+    parser.add_argument("--fault", choices=("kill", "power", "fsync"), nargs="+", default=["kill"])
+    parser.add_argument("--only", metavar="FAULT:PATH:KIND:PLACE", help="as a failure names it")
     arguments = parser.parse_args()
-    num_failed, live = 0, Counter[str]()
+    num_done = num_failed = 0
+    live = Counter[str]()
     with workplace() as folder:
         built = templates(folder / "templates")
         settled()
+        chosen: Iterable[Place] = (
+            place
+            for fault in arguments.fault
+            for place in places(fault, arguments.kills, arguments.seed, built, folder / "one")
+        )
         if arguments.only:
-            path, kind, at = arguments.only.split(":")
-            chosen = [(path, kind, float(at))]
-        else:
-            chosen = places(arguments, built, folder / "one")
-        for number, place in enumerate(chosen, start=1):
+            fault, path, kind, at = arguments.only.split(":")
+            chosen = [(fault, path, kind, float(at))]
+        for place in chosen:
+            num_done += 1
             try:
-                live[one(place, arguments.fault, built, folder / "one")] += 1
+                live[one(place, built, folder / "one")] += 1
             except (AssertionError, Died) as error:
                 num_failed += 1
-                line = f"--fault {arguments.fault} --only {':'.join(map(str, place))}"
+                line = f"--only {':'.join(map(str, place))}"
                 print(f"{error}\nto reproduce: python tests/faults/kill.py {line}", flush=True)
-            if number % 50 == 0:
-                print(f"{number} of {len(chosen)}, {num_failed} failed", flush=True)
-    print(f"{len(chosen)} faults, {num_failed} failed; live was then: {dict(live)}")
+            if num_done % 50 == 0:
+                print(f"{num_done} faults, {num_failed} failed", flush=True)
+    print(f"{num_done} faults, {num_failed} failed; live was then: {dict(live)}")
     sys.exit(bool(num_failed))
 
 

@@ -44,11 +44,9 @@ LINES = [f'{{"_id": "{i}", "text": "word{i} wing flow {i % 7}"}}' for i in range
 @pytest.mark.parametrize(
     "options",
     [
-        ("kill.py", "--kills", "20"),
-        ("kill.py", "--fault", "power", "--kills", "5"),
-        ("kill.py", "--fault", "fsync", "--kills", "5"),
+        ("kill.py", "--kills", "10", "--fault", "kill", "power", "fsync"),
         ("full_disk.py", "--sizes", "6"),
-        ("damage.py", "--flips", "2", "--most", "12"),
+        ("damage.py", "--flips", "2", "--most", "10"),
     ],
     ids=lambda options: " ".join(options),
 )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from rankwell.data.documents import content_hash
+from rankwell.data.errors import Unavailable
 from rankwell.data.records import Document
 from rankwell.data.versions import ANALYSIS, DOCUMENTS, ENCODER, FORWARD, VECTORS, VersionStore
 from rankwell.indexer import shards
@@ -105,7 +106,7 @@ def test_a_key_follows_every_document_and_their_order() -> None:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
@@ -118,7 +119,7 @@ def test_a_shard_comes_back_from_where_it_was_left(tmp_path: Path, scheme: str) 
     assert content_of(tmp_path / "fetched") == content_of(tmp_path / "here")
     files, place = fsspec.url_to_fs(target)
     assert not files.exists(place)  # what is fetched is not left behind
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unavailable, match=r"shard-00000/spool\.arrow is gone; do all workers see"):
         fetch_shard(target, tmp_path / "fetched")
 
 
@@ -130,6 +131,12 @@ def test_a_shard_that_is_made_again_replaces_what_was_half_written(tmp_path: Pat
             Path(target.removeprefix("file://"), name).write_bytes(content[:-1] + b"more")
         analyse_shard(shard(target))
         assert content_of(Path(target.removeprefix("file://"))) == whole
+
+
+def test_a_place_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match=r"file/shard' cannot be used: "):
+        analyse_shard(shard(f"file://{tmp_path}/file/shard"))
 
 
 LINES = [
