@@ -23,6 +23,7 @@ class Changes:
         before: content hash of each live document.
         fault_of: says why the lexical engine could never take a document; None: it can.
         keep: whether unchanged documents are left where they are; False yields them too.
+        hash_of: gives a document's content hash.
         seen: content hash of each document so far.
         added: ids that were not there before.
         changed: ids whose content is another.
@@ -39,6 +40,7 @@ class Changes:
     keep: bool
     progress: Progress = silent
     fault_of: Callable[[Document], str | None] = lambda document: None
+    hash_of: Callable[[Document], bytes] = content_hash
     seen: dict[str, bytes] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
@@ -81,7 +83,7 @@ class Changes:
         if fault := self.fault_of(record):
             self.rejected.append(Rejected(file, line, fault))
             return
-        digest = self.seen[doc_id] = content_hash(record)
+        digest = self.seen[doc_id] = self.hash_of(record)
         self.types.add(record.fields)
         self.num_without_text += not record.text
         before = self.before.get(doc_id)

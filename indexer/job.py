@@ -14,7 +14,7 @@ import numpy as np
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
-from rankwell.data.documents import DocumentStore
+from rankwell.data.documents import DocumentStore, content_hash
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
@@ -129,6 +129,9 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
         work = Work(folder / WORK)
         job = _Job(store, draft, work, config, analyzer, live, progress)
         job.journal_number = live.manifest.journal
+        # a field of several types comes back as another than it was read
+        hashes = DocumentStore(live.folder / DOCUMENTS).hashes()
+        job.hash_of = lambda document: hashes[document.doc_id]
         job.run(lambda: _own_records(live), None, whole=True, train=False)
 
 
@@ -175,6 +178,7 @@ class _Job:
         self.journal: dict[str, Document | None] = {}
         self.journal_number = 0
         self.max_shrink = 1.0
+        self.hash_of: Callable[[Document], bytes] = content_hash
 
     def run(
         self,
@@ -246,7 +250,9 @@ class _Job:
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool
     ) -> tuple[Changes, list[tuple[str, str]]]:
         """Reads all records and analyses those that must be indexed, shard by shard."""
-        changes = Changes(records, self.journal, before, keep, self._progress, self._fault_of)
+        changes = Changes(
+            records, self.journal, before, keep, self._progress, self._fault_of, self.hash_of
+        )
         keys: dict[str, str] = {}
 
         def unfinished() -> Iterator[Shard]:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from rankwell.data.errors import RankwellError
+from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.journal import Journal
 from rankwell.data.release import releases
-from rankwell.data.terminal import Folder, Json, out, print_json, say
+from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, Version, VersionStore
 from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
@@ -62,7 +62,11 @@ def versions(folder: Folder, json: Json = False) -> None:
             judged[entry.version] = entry.checks
     rows: list[dict[str, Any]] = []
     for name in store.names():
-        version = store.open(name)
+        try:
+            version = store.open(name)
+        except DamagedVersion as error:  # the others are what the operator looks for now
+            warn(str(error))
+            continue
         manifest = version.manifest
         released, checks = last.get(name), judged.get(name, ())
         quality = next((check.figures for check in checks if check.name == "quality"), {})

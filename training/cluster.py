@@ -114,7 +114,7 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         "_node_ip_address": "127.0.0.1",
     }
     try:
-        _check_answers(address)
+        _check_answers(address or "")
         ray.init(
             address=address or "local",  # and not one of somebody else's on this machine
             log_to_driver=False,
@@ -130,15 +130,14 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _check_answers(address: str | None) -> None:
+def _check_answers(address: str) -> None:
     """Checks that somebody listens at host:port or ray://host:port; Ray would try for minutes.
 
     Raises:
         OSError: nobody does.
         ValueError: the port is no number.
     """
-    text = address or ""
-    parts = urlsplit(text if "://" in text else f"//{text}")
+    parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname and parts.port:  # not so: auto, or the local cluster
         socket.create_connection((parts.hostname, parts.port), _ANSWER_SECONDS).close()
 

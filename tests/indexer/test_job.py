@@ -26,7 +26,7 @@ from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import FaissEngine, open_vectors
 from rankwell.indexer.invariants import check_invariants
-from rankwell.indexer.job import WORK, index_collection
+from rankwell.indexer.job import WORK, compact_rows, index_collection
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.report import Counts, IndexReport
 from rankwell.indexer.retraining import retrain_words
@@ -391,7 +391,7 @@ def interrupted(*args: Any, **kwargs: Any) -> None:
 
 
 POINTS = [
-    "rankwell.indexer.changes.content_hash",
+    "rankwell.indexer.job.content_hash",
     "rankwell.indexer.shards.spool_documents",
     "rankwell.indexer.work.append_line",
     "rankwell.indexer.building.write_documents",
@@ -531,6 +531,23 @@ def test_rows_are_numbered_anew_before_words_are_trained_on_them(
     assert (version.name, compact.num_rows, compact.is_compact) == ("000004", 12, True)
     assert "word0" not in compact.vocabulary.surfaces
     assert "word0" not in encoder_of(folder).word_vectors.words
+
+
+def test_numbering_rows_anew_changes_no_document(collection_of: CollectionOf) -> None:
+    # the column of n holds 1 as 1.0, that of m as "1", that of tags as a list
+    fields = [{"n": 1, "m": 1, "tags": "x"}, {"n": 0.5, "m": "y", "tags": ["x"]}, {}, {}, {}, {}]
+    lines = [
+        json.dumps({"_id": str(n), "text": f"word{n} and more words", "metadata": each})
+        for n, each in enumerate(fields)
+    ]
+    folder = collection_of(*lines)
+    rewrite(folder, *lines[:-1])
+    assert index_collection(folder).mode == "incremental"
+    compact_rows(folder)
+    manifest = VersionStore(folder).open().manifest
+    assert (manifest.version, manifest.counts["unchanged"]) == ("000003", 5)
+    report = index_collection(folder)
+    assert (report.published, report.counts.unchanged) == (False, 5)
 
 
 def test_retraining_writes_down_the_seed_that_it_used(collection_of: CollectionOf) -> None:

@@ -58,6 +58,16 @@ def test_the_table_of_versions_names_the_live_one_and_why_one_was_refused(
     assert "refused: nDCG@10 fell by 0.3" in lines[3]
 
 
+def test_a_damaged_version_hides_no_other(three_versions: Path) -> None:
+    (three_versions / "versions" / "000002" / "documents.arrow").unlink()
+    result = CliRunner().invoke(app, ["versions", str(three_versions), "--json"])
+    assert result.exit_code == 0
+    assert "warning: version 000002 is damaged: documents.arrow is missing" in result.stderr
+    shown = [row["version"] for row in json.loads(result.stdout)["versions"]]
+    assert shown == ["000001", "000003"]
+    assert rankwell("rollback", three_versions) == "version 000001 is live\n"
+
+
 def test_publish_shows_its_reason_and_keeps_what_the_gate_found(three_versions: Path) -> None:
     said = rankwell("publish", three_versions, "000003", "--despite", "the judgments are old")
     assert said == "version 000003 is live\n"
