@@ -11,29 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
 ENCODERS = ("auto", "static", "sif")
 WORD_MODELS = ("skip-gram", "cbow")
 
-
-def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declares one key: its default, its sentence, and the range of its value, ends allowed."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """The base of all sections: checks ranges."""
-
-    def __post_init__(self) -> None:
-        for key in dataclasses.fields(self):
-            value, low, high = getattr(self, key.name), key.metadata["low"], key.metadata["high"]
-            items = value if isinstance(value, tuple) else (value,)
-            if not all((low is None or v >= low) and (high is None or v <= high) for v in items):
-                bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
-                raise ConfigError(f"{key.name} is {value}; it must be {bounds}")
+TANTIVY = "tantivy"
+ELASTICSEARCH = "elasticsearch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +113,14 @@ class WordsConfig(Section):
     def __post_init__(self) -> None:
         """Checks the model's name."""
         Section.__post_init__(self)
-        if self.model not in WORD_MODELS:
-            raise ConfigError(f"model is '{self.model}'; {nearest(self.model, WORD_MODELS)}")
+        check_choice("model", self.model, WORD_MODELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LexicalConfig(Section):
     """Lexical search: BM25 over terms."""
 
-    engine: str = setting("tantivy", "tantivy, the embedded engine")
+    engine: str = setting("tantivy", "tantivy, the embedded engine, or elasticsearch")
     k1: float = setting(0.9, "BM25: how soon repetitions of a term stop counting", low=0.0)
     b: float = setting(0.4, "BM25: how much long documents are held back", low=0.0, high=1.0)
     title_weight: float = setting(1.0, "a word of the title counts as this many", low=0.0)
@@ -143,8 +129,7 @@ class LexicalConfig(Section):
     def __post_init__(self) -> None:
         """Checks the engine's name."""
         Section.__post_init__(self)
-        if self.engine != "tantivy":
-            raise ConfigError(f"engine is '{self.engine}'; {nearest(self.engine, ['tantivy'])}")
+        check_choice("engine", self.engine, (TANTIVY, ELASTICSEARCH))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +155,7 @@ class DenseConfig(Section):
     def __post_init__(self) -> None:
         """Checks the encoder's name."""
         Section.__post_init__(self)
-        if self.encoder not in ENCODERS:
-            raise ConfigError(f"encoder is '{self.encoder}'; {nearest(self.encoder, ENCODERS)}")
+        check_choice("encoder", self.encoder, ENCODERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +165,15 @@ class FusionConfig(Section):
     lexical_weight: float = setting(
         0.8, "the share of BM25 in the fused score, until a ranker is trained", low=0.0, high=1.0
     )
+    method: str = setting(
+        "convex", "convex: a weighted mean of the scores; rrf: by reciprocal ranks, 1 / (60 + rank)"
+    )
     depth: int = setting(200, "fused candidates that are ranked and served", low=1, high=1000)
+
+    def __post_init__(self) -> None:
+        """Checks the method's name."""
+        Section.__post_init__(self)
+        check_choice("method", self.method, ("convex", "rrf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +200,9 @@ class GateConfig(Section):
     latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
 
 
+_CLUSTER = ElasticsearchConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole rankwell.toml."""
@@ -219,10 +214,29 @@ class Config:
     analysis: AnalysisConfig = AnalysisConfig()
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
+    elasticsearch: ElasticsearchConfig = _CLUSTER
     dense: DenseConfig = DenseConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()
+
+    def __post_init__(self) -> None:
+        """Checks what two sections say together."""
+        if self.lexical.engine == TANTIVY and self.elasticsearch.vectors != "none":
+            raise ConfigError(
+                '[elasticsearch] vectors needs [lexical] engine = "elasticsearch"; they lie in '
+                "the same index"
+            )
+        if self.attached and self.elasticsearch.without_lexical == "dense":
+            raise ConfigError(
+                '[elasticsearch] without_lexical = "dense" needs documents of rankwell\'s own; '
+                "those of an attached index are in the cluster alone"
+            )
+
+    @property
+    def attached(self) -> bool:
+        """Whether searches ask an index of the user's own, whose documents stay where they are."""
+        return bool(self.elasticsearch.index) and not self.documents.sources
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Returns the configuration as nested dictionaries, as a manifest keeps it."""

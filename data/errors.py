@@ -10,6 +10,7 @@
     │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
     ├── Refused                 exit 3             a version that the release gate did not pass
     └── Unavailable             exit 4, HTTP 503   something needed is not there
+        ├── MissingIndex                           an index that is gone from its cluster
         └── MissingPackage                         an optional package, with its install line
 
 Anything else that escapes is a bug of ours: exit 1, HTTP 500.
@@ -81,10 +82,22 @@ class Refused(RankwellError):
 
 
 class Unavailable(RankwellError):
-    """Something that is needed cannot be reached now."""
+    """Something that is needed cannot be reached now.
+
+    Attributes:
+        retry_after_s: when it is worth to ask again.
+    """
 
     exit_code = 4
     http_status = 503
+
+    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class MissingIndex(Unavailable):
+    """An index that is needed is not in its cluster."""
 
 
 class MissingPackage(Unavailable):

@@ -85,11 +85,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a hit stands where it does: its score after each stage and its features by name."""
+    """Why a hit stands where it does: its score after each stage and its features by name.
+
+    Attributes:
+        engine: the lexical engine's own explanation, where it has one.
+    """
 
     doc_id: str
     scores: Mapping[str, float]
     features: Mapping[str, float]
+    engine: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,12 @@ class SearchResult:
         }
         if self.explanations:
             answer["explanations"] = [
-                {"doc_id": e.doc_id, "scores": dict(e.scores), "features": dict(e.features)}
+                {
+                    "doc_id": e.doc_id,
+                    "scores": dict(e.scores),
+                    "features": dict(e.features),
+                    **({"engine": dict(e.engine)} if e.engine else {}),
+                }
                 for e in self.explanations
             ]
         return answer

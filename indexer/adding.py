@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from rankwell.data.config import load_config
+from rankwell.data.config import Config, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import NotFound
+from rankwell.data.errors import InputError, NotFound
 from rankwell.data.journal import MANY_CHANGES, Journal
 from rankwell.data.overlay import rows_by_id
 from rankwell.data.readers import document_files, read_documents
@@ -20,6 +20,7 @@ from rankwell.data.records import Document, Rejected
 from rankwell.data.rejected import check_rejected
 from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress, warn
 from rankwell.data.versions import DOCUMENTS, REJECTED, Version, VersionStore
+from rankwell.indexer.engines import faults_of_documents
 from rankwell.indexer.erasing import Erased, erase_documents
 
 REJECTED_FILE = "added.jsonl"
@@ -46,6 +47,19 @@ class Changed:
     pending: int
 
 
+def check_changeable(config: Config) -> None:
+    """Checks that documents may be added and deleted here.
+
+    Raises:
+        InputError: they are those of an attached index.
+    """
+    if config.attached:
+        raise InputError(
+            f"the documents are those of the attached index {config.elasticsearch.index}, which is "
+            "never written to; change them there"
+        )
+
+
 def add_documents(folder: Path, files: Sequence[Path]) -> Changed:
     """Adds the documents of files, or replaces those of the same ids; durable when it returns.
 
@@ -54,13 +68,17 @@ def add_documents(folder: Path, files: Sequence[Path]) -> Changed:
         RejectedRecords: more records were unreadable than max_rejected allows; nothing was added.
         Unavailable: the journal cannot be written; nothing was added.
     """
-    config = load_config(folder).documents
+    whole = load_config(folder)
+    check_changeable(whole)
+    config, fault_of = whole.documents, faults_of_documents(whole)
     documents: dict[str, Document] = {}
     rejected: list[Rejected] = []
     for path in document_files([str(file.absolute()) for file in files], Path()):
         for line, record in read_documents(path, config):
             if isinstance(record, Rejected):
                 rejected.append(record)
+            elif fault := fault_of(record):
+                rejected.append(Rejected(str(path), line, fault))
             elif record.doc_id in documents:
                 rejected.append(Rejected(str(path), line, f"the id {record.doc_id!r} came before"))
             else:
@@ -77,10 +95,11 @@ def delete_documents(folder: Path, doc_ids: Sequence[str]) -> Changed:
     """Deletes documents, whatever the feeds say of them; durable when it returns.
 
     Raises:
+        InputError: they are those of an attached index.
         NotFound: one of them does not exist; none was deleted.
         Unavailable: the journal cannot be written; none was deleted.
     """
-    load_config(folder)
+    check_changeable(load_config(folder))
     opened, doc_ids = _Opened(folder), list(dict.fromkeys(doc_ids))
     state, rows = opened.journal.state(), opened.rows(doc_ids)
     unknown = [i for i in doc_ids if (state[i] is None if i in state else i not in rows)]

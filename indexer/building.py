@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.arrays import save_array
-from rankwell.data.config import Config
+from rankwell.data.config import ELASTICSEARCH, Config
 from rankwell.data.documents import DocumentStore, write_documents
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
@@ -29,6 +29,7 @@ from rankwell.data.versions import (
     ENCODER,
     FORWARD,
     LEXICAL,
+    REJECTED,
     VECTORS,
     Draft,
     Version,
@@ -37,8 +38,8 @@ from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
-from rankwell.indexer.encoding import NearDocuments, fit_encoder
-from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.encoding import NearDocuments, fit_encoder, near_documents
+from rankwell.indexer.engines import Before, Indexed, build_lexical, count_lexical
 from rankwell.indexer.shards import SPOOL, read_segmented
 from rankwell.indexer.work import Work, key_of
 from rankwell.training.checkpoints import Checkpoints
@@ -180,24 +181,30 @@ def build_parts(
         progress: told how far each step is.
         tick: told the name of each step that has ended.
     """
-    building = _Building(folder, work, shards, base, config, analyzer, progress)
+    rejected = folder / REJECTED / f"{draft.name}.jsonl"
+    building = _Building(folder, work, shards, base, config, analyzer, rejected, progress)
     documents = building.documents(types)
     tick("documents")
     forward, fresh = building.forward()
     tick("forward index")
+    in_cluster = config.lexical.engine == ELASTICSEARCH
     # tantivy's threads and the encoder's use one core each
     with ThreadPoolExecutor(1) as beside:
-        lexical = beside.submit(building.lexical, forward, fresh)
-        if kept is None:
-            lexical.result()  # an encoder learns from what the lexical index finds
-            tick("lexical index")
+        if not in_cluster:
+            lexical = beside.submit(building.lexical, documents, forward, fresh)
+            if kept is None:
+                lexical.result()  # an encoder learns from what the lexical index finds
+                tick("lexical index")
         encoder = building.encoder(forward, kept)
         tick("encoder")
         recall = building.vectors(forward, fresh, encoder, documents.live_N)
         tick("vectors")
+        if in_cluster:  # an index there may hold the vectors too
+            lexical = beside.submit(
+                building.lexical, documents, forward, fresh, encoder.fingerprint
+            )
         num_lexical = lexical.result()
-        progress("building the lexical index", fresh.num_rows, fresh.num_rows)
-        tick("lexical index, beside the vectors")
+        tick("lexical index" if in_cluster else "lexical index, beside the vectors")
     for part in (DOCUMENTS, FORWARD, LEXICAL, VECTORS, ENCODER):
         draft.take(work.folder / part, part, work.files(part))
     analyzer.save(draft.folder / ANALYSIS)
@@ -242,6 +249,7 @@ class _Building:
         base: Base | None,
         config: Config,
         analyzer: Analyzer,
+        rejected: Path,
         progress: Progress,
     ) -> None:
         self._folder = folder
@@ -250,6 +258,7 @@ class _Building:
         self._base = base
         self._config = config
         self._analyzer = analyzer
+        self._rejected = rejected
         self._progress = progress
         shard_keys = [key for _, key in shards]
         self._key = key_of(analyzer.fingerprint, shard_keys, base.key if base else None)
@@ -292,21 +301,41 @@ class _Building:
 
         return open_forward_index(self._work.piece(FORWARD, self._key, make)), fresh
 
-    def lexical(self, forward: ForwardIndex, fresh: ForwardIndex) -> int:
+    def lexical(
+        self,
+        documents: DocumentStore,
+        forward: ForwardIndex,
+        fresh: ForwardIndex,
+        encoder: str = "",
+    ) -> int:
         """Writes the lexical index and returns the number of its documents."""
-        base = self._base
+        base, num_rows = self._base, fresh.num_rows
+        before = Before(base.version, base.dead_rows, num_rows) if base is not None else None
+        vectors = self._work.folder / VECTORS
+        indexed = Indexed(
+            self._config, forward, documents, self._analyzer.fingerprint, vectors, encoder
+        )
 
         def make(folder: Path) -> None:
-            if base is None:
-                engine = TantivyEngine.build(folder, forward)
-            else:
-                engine = TantivyEngine.extend(
-                    folder, base.version.folder / LEXICAL, forward, base.dead_rows, fresh.num_rows
-                )
-            engine.close()
+            self._progress("building the lexical index", 0, num_rows)
+            build_lexical(
+                folder,
+                indexed,
+                self._folder,
+                before,
+                rejected=self._rejected,
+                progress=self._progress,
+            )
+            self._progress("building the lexical index", num_rows, num_rows)
 
-        with closing(TantivyEngine(self._work.piece(LEXICAL, self._key, make))) as engine:
-            return engine.count()
+        engine = self._config.lexical.engine
+        key = key_of(self._key, engine)
+        if engine == ELASTICSEARCH:  # its cluster knows what is finished
+            make(self._work.start(LEXICAL))
+            piece = self._work.finish(LEXICAL, key)
+        else:
+            piece = self._work.piece(LEXICAL, key, make)
+        return count_lexical(piece, self._config, self._folder)
 
     def encoder(self, forward: ForwardIndex, kept: Path | None) -> StaticEncoder:
         """Returns the encoder that stays, or trains one."""
@@ -315,16 +344,19 @@ class _Building:
             if kept is not None:
                 StaticEncoder.load(kept).save(folder)
                 return
-            with closing(TantivyEngine(self._work.folder / LEXICAL)) as engine:
+            if self._config.lexical.engine == ELASTICSEARCH:
+                self._work.start(LEXICAL)  # tantivy's, of a job under another configuration
+            with near_documents(self._work.folder / LEXICAL, forward, self._analyzer) as near:
                 fit_new_encoder(
                     forward,
-                    NearDocuments(engine, self._analyzer),
+                    near,
                     self._config,
                     self._folder,
                     self._progress,
                 ).save(folder)
 
-        settings = {**self._config.to_mapping(), "documents": None, "lexical": None}
+        other = dict.fromkeys(("documents", "lexical", "elasticsearch"))
+        settings = {**self._config.to_mapping(), **other}
         key = key_of(self._key, settings, str(kept) if kept else None)
         return StaticEncoder.load(self._work.piece(ENCODER, key, make))
 

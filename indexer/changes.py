@@ -2,47 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from rankwell.data.config import DocumentsConfig
 from rankwell.data.documents import FieldTypes, content_hash
-from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import document_files, read_documents
 from rankwell.data.records import Document, Rejected
 
 _REPORT_EVERY = 1000
 
 Record = tuple[str, int, Document | Rejected]
 """A record with the file and the line that it comes from."""
-
-
-def feed_records(config: DocumentsConfig, folder: Path) -> Iterator[Record]:
-    """Yields every record of the configured sources.
-
-    Raises:
-        InputError: a source does not exist or cannot be read, or is written to meanwhile.
-    """
-    for path in document_files(config.sources, folder):
-        before = _state(path)
-        for line, record in read_documents(path, config):
-            yield str(path), line, record
-        now = _state(path)
-        # a file that took its place, or that is gone now, was read whole
-        if now != before and now[:1] == before[:1]:
-            raise InputError(
-                f"{path} was written to while it was read; nothing was published: run the job "
-                "again when the feed is complete"
-            )
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Returns what tells a file from another, and from itself when it is written to."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(slots=True)
@@ -53,6 +21,7 @@ class Changes:
         records: of the feeds.
         journal: what stands in place of a feed's document by id, None where it is deleted.
         before: content hash of each live document.
+        fault_of: says why the lexical engine could never take a document; None: it can.
         keep: whether unchanged documents are left where they are; False yields them too.
         hash_of: gives a document's content hash.
         seen: content hash of each document so far.
@@ -70,6 +39,7 @@ class Changes:
     before: Mapping[str, bytes]
     keep: bool
     progress: Progress = silent
+    fault_of: Callable[[Document], str | None] = lambda document: None
     hash_of: Callable[[Document], bytes] = content_hash
     seen: dict[str, bytes] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
@@ -109,6 +79,9 @@ class Changes:
         doc_id = record.doc_id
         if doc_id in self.seen:
             self.rejected.append(Rejected(file, line, f"the id {doc_id!r} came before"))
+            return
+        if fault := self.fault_of(record):
+            self.rejected.append(Rejected(file, line, fault))
             return
         digest = self.seen[doc_id] = self.hash_of(record)
         self.types.add(record.fields)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import InputError
 from rankwell.data.release import Check, Gate
 from rankwell.data.terminal import Folder, Json, print_json, say, shown_progress, warn
@@ -15,7 +16,12 @@ from rankwell.indexer.job import index_collection
 from rankwell.indexer.operating import prune, publish, rollback, status, verify, versions
 from rankwell.indexer.releasing import refusal
 from rankwell.indexer.report import IndexReport
-from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
+from rankwell.indexer.starting import (
+    config_of_beir,
+    config_of_elasticsearch,
+    config_of_files,
+    write_config,
+)
 
 
 def new(
@@ -41,9 +47,46 @@ def new(
         Path | None,
         typer.Option(metavar="FOLDER", help="A folder in BEIR's form, in place of the files."),
     ] = None,
+    elasticsearch: Annotated[
+        str | None, typer.Option(metavar="URL", help="A cluster, in place of the files.")
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Your index there; it is never written to.")
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option(metavar="F^BOOST,F", help="Its fields to search, title first.")
+    ] = None,
+    api_key_env: Annotated[
+        str, typer.Option(metavar="NAME", help="The environment variable with its API key.")
+    ] = "",
+    import_: Annotated[
+        bool, typer.Option("--import", help="Read its documents, in place of searching it there.")
+    ] = False,
 ) -> None:
-    """Write DIR with a commented rankwell.toml that names your files."""
+    """Write DIR with a commented rankwell.toml that names your files, or your Elasticsearch."""
     files = [*(documents or []), *(more or [])]
+    if elasticsearch is not None:
+        if files or beir:
+            raise InputError("--elasticsearch takes the place of --documents and --beir")
+        if not index or not fields:
+            raise InputError(
+                "--elasticsearch needs --index NAME and --fields, such as title^2,body"
+            )
+        cluster = ElasticsearchConfig(
+            urls=(elasticsearch,),
+            api_key_env=api_key_env,
+            index=index,
+            fields=tuple(field.strip() for field in fields.split(",")),
+        )
+        config = config_of_elasticsearch(folder, cluster, queries, judgments, imported=import_)
+        path = write_config(folder, config)
+        what = "index" if import_ or not judgments else "train ranker"
+        say(f"wrote {path}; next: rankwell {what} {folder}")
+        return
+    if index or fields or api_key_env or import_:
+        raise InputError(
+            "--index, --fields, --api-key-env and --import go with --elasticsearch URL"
+        )
     if (beir is None) == (not files):
         raise InputError("name your files with --documents F..., or one BEIR folder with --beir")
     if beir is not None:

@@ -1,7 +1,10 @@
 """Fitting a collection's encoder: pooled word vectors, or a static encoder trained on pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,7 @@ from rankwell.embeddings.pairs import JudgedQuery, Pairs, head, trainable_rows
 from rankwell.embeddings.sif import pooled_encoder, with_words_of_phrases
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import WordVectors
-from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.lexical import TantivyEngine, is_tantivy
 from rankwell.training.group import Group
 
 NEAR = 20  # documents that share most with a title or a query: hard negatives are drawn from them
@@ -34,7 +37,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class NearDocuments:
-    """The lexical engine with the analysis of its queries."""
+    """Finds documents with much the same words: an engine with the analysis of its queries."""
 
     engine: TantivyEngine
     analyzer: Analyzer
@@ -43,6 +46,30 @@ class NearDocuments:
         """Returns the rows that share most with a text: int64 [NEAR], padded with -1."""
         found: NDArray[np.int64] = self.engine.search([self.analyzer.query(text)], NEAR).rows_QK[0]
         return found
+
+
+@contextmanager
+def near_documents(
+    lexical: Path, forward: ForwardIndex, analyzer: Analyzer
+) -> Iterator[NearDocuments]:
+    """Gives what finds near documents: tantivy's index, made for a while where there is none.
+
+    An encoder asks once for every document, which an engine in this process answers fastest.
+
+    Args:
+        lexical: the folder of the lexical index, of whichever engine.
+        forward: without dead rows.
+        analyzer: of the documents.
+    """
+    if is_tantivy(lexical):
+        with closing(TantivyEngine(lexical)) as engine:
+            yield NearDocuments(engine, analyzer)
+        return
+    with (
+        TemporaryDirectory() as scratch,
+        closing(TantivyEngine.build(Path(scratch), forward)) as engine,
+    ):
+        yield NearDocuments(engine, analyzer)
 
 
 def fit_encoder(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.arrays import save_array
+from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore, rewritten_documents
 from rankwell.data.durable import exchange
 from rankwell.data.forward import LENGTHS, open_forward_index
@@ -42,8 +43,8 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
+from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
-from rankwell.indexer.lexical import TantivyEngine
 
 _REWRITTEN = (DOCUMENTS, FORWARD, LEXICAL, VECTORS)
 
@@ -56,7 +57,7 @@ class Erased:
         versions: that held one of the documents, and were written anew.
         journal_entries: that were dropped because later ones override them.
         removed: other places that could hold a text: the work of an unfinished job, lists of
-            rejected records.
+            rejected records, indexes in a cluster that no version needs any more.
     """
 
     versions: list[str]
@@ -70,7 +71,8 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
     Raises:
         InputError: another job is at work.
         DamagedVersion: a version is not as it was written; those before it are done.
-        Unavailable: the journal cannot be written; nothing was done.
+        Unavailable: the journal cannot be written, and nothing was done; or a cluster that holds
+            the documents too does not answer.
     """
     store = VersionStore(folder)
     with store.locked():
@@ -90,6 +92,7 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
             if _erased_from(store, name, doc_ids):
                 versions.append(name)
         progress("rewriting versions", len(names), len(names))
+        removed += forget_deleted(folder)
     return Erased(versions, dropped, removed)
 
 
@@ -108,7 +111,7 @@ def _erased_from(store: VersionStore, name: str, doc_ids: Sequence[str]) -> bool
         # rows that are dead already are emptied too: their texts serve nothing any more
         empty_N = held_N | ~documents.live_N
         documents = rewritten_documents(draft.folder / DOCUMENTS, documents, empty_N)
-        _rewrite_parts(draft, version, documents)
+        _rewrite_parts(draft, version, documents, store.folder)
         manifest = version.manifest
         counts = {**manifest.counts, "live": len(documents)}
         draft.reseal(replace(manifest, counts=counts))
@@ -116,7 +119,9 @@ def _erased_from(store: VersionStore, name: str, doc_ids: Sequence[str]) -> bool
     return True
 
 
-def _rewrite_parts(draft: Draft, version: Version, documents: DocumentStore) -> None:
+def _rewrite_parts(
+    draft: Draft, version: Version, documents: DocumentStore, collection: Path
+) -> None:
     live_N = documents.live_N
     analyzer = Analyzer.load(version.folder / ANALYSIS)
     with closing(ForwardIndexBuilder(draft.folder / FORWARD)) as builder:
@@ -128,13 +133,19 @@ def _rewrite_parts(draft: Draft, version: Version, documents: DocumentStore) -> 
         builder.finish(analyzer)
     _count_live(draft.folder / FORWARD, live_N)
     forward = open_forward_index(draft.folder / FORWARD)
-    TantivyEngine.build(draft.folder / LEXICAL, forward, live_N).close()
     vectors_ND = np.array(open_vectors(version.folder / VECTORS))
     vectors_ND[~live_N] = 0
     save_vectors(draft.folder / VECTORS, vectors_ND)
     encoder = StaticEncoder.load(version.folder / ENCODER)
     save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
     FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
+    config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
+    build_lexical(
+        draft.folder / LEXICAL,
+        Indexed(config, forward, documents, analyzer.fingerprint, vectors, encoder.fingerprint),
+        collection,
+        rejected=collection / REJECTED / f"{draft.name}.jsonl",
+    )
 
 
 def _count_live(folder: Path, live_N: NDArray[np.bool_]) -> None:

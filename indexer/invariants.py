@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
+from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
@@ -24,7 +25,7 @@ from rankwell.embeddings.canaries import TOLERANCE, check_canaries
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.building import MIN_RECALL
 from rankwell.indexer.dense import FaissEngine, open_vectors
-from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.engines import count_lexical
 
 SAMPLE_ROWS = 256
 
@@ -34,14 +35,14 @@ def check_invariants(version: Version) -> list[Check]:
 
     Raises:
         DamagedVersion: two parts disagree, or one does not open.
+        Unavailable: the cluster of the lexical index does not answer, or lost it.
     """
     documents = DocumentStore(version.folder / DOCUMENTS)
     forward = open_forward_index(version.folder / FORWARD)
     vectors_ND = open_vectors(version.folder / VECTORS)
-    with (
-        closing(TantivyEngine(version.folder / LEXICAL)) as lexical,
-        closing(FaissEngine(version.folder / VECTORS)) as dense,
-    ):
+    config = config_from_mapping(version.manifest.config)
+    collection = version.folder.parents[1]
+    with closing(FaissEngine(version.folder / VECTORS)) as dense:
         rows = {
             "documents": documents.num_rows,
             "forward index": forward.num_rows,
@@ -52,7 +53,7 @@ def check_invariants(version: Version) -> list[Check]:
             "manifest": version.manifest.counts["live"],
             "documents": len(documents),
             "statistics": forward.statistics.num_docs,
-            "lexical index": lexical.count(),
+            "lexical index": count_lexical(version.folder / LEXICAL, config, collection),
         }
         ids = documents.doc_ids(np.flatnonzero(documents.live_N))
         if len(set(rows.values())) > 1 or len(set(live.values())) > 1 or len(set(ids)) < len(ids):

@@ -19,7 +19,6 @@ from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailab
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import document_files
 from rankwell.data.records import Document
 from rankwell.data.rejected import check_rejected
 from rankwell.data.release import Gate
@@ -37,12 +36,14 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
-from rankwell.indexer.changes import Changes, Record, feed_records
+from rankwell.indexer.changes import Changes, Record
+from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.location import Location
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes
 from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
+from rankwell.indexer.sources import feed_records, source_files
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
 
@@ -90,7 +91,7 @@ def index_collection(
     """
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
-    check_space(folder, document_files(config.documents.sources, folder))
+    check_space(folder, source_files(config, folder))
     if shared:
         Location(shared)  # one that no worker could use is said before they start
     store = VersionStore(folder)
@@ -102,8 +103,10 @@ def index_collection(
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
         job.journal = journal.state(job.journal_number)
-        job.max_shrink = 1.0 if allow_shrink else config.documents.max_shrink
-        return job.run(lambda: feed_records(config.documents, folder), gate, whole=full, train=full)
+        # each sample of an attached index is another
+        any_size = allow_shrink or config.attached
+        job.max_shrink = 1.0 if any_size else config.documents.max_shrink
+        return job.run(lambda: feed_records(config, folder), gate, whole=full, train=full)
 
 
 def compact_rows(folder: Path, progress: Progress = silent) -> None:
@@ -166,6 +169,7 @@ class _Job:
         self._analyzer = analyzer
         self._live = live
         self._progress = progress
+        self._fault_of = faults_of_documents(config)
         self._work = work
         self._started = time.perf_counter()
         self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
@@ -202,12 +206,13 @@ class _Job:
         self._check(changes)
         counts = self._counts(changes)
         same_documents = base is not None and not shards and not len(base.dead_rows)
-        if same_documents and self._same_settings():
+        same_parts = same_documents and self._same_index()
+        if same_parts and self._same_settings():
             assert self._live is not None
             self._work.remove()
             return self._reported(self._live.name, counts, published=False)
         checks, fingerprint = [], ""
-        if same_documents:
+        if same_parts:
             assert self._live is not None
             for part in PARTS:
                 self._draft.share(self._live, part)
@@ -245,7 +250,9 @@ class _Job:
         self, records: Iterable[Record], before: dict[str, bytes], *, keep: bool
     ) -> tuple[Changes, list[tuple[str, str]]]:
         """Reads all records and analyses those that must be indexed, shard by shard."""
-        changes = Changes(records, self.journal, before, keep, self._progress, self.hash_of)
+        changes = Changes(
+            records, self.journal, before, keep, self._progress, self._fault_of, self.hash_of
+        )
         keys: dict[str, str] = {}
 
         def unfinished() -> Iterator[Shard]:
@@ -319,6 +326,15 @@ class _Job:
         same = encoder_settings(live) == encoder_settings(self._config)
         return self._live.folder / ENCODER if same else None
 
+    def _same_index(self) -> bool:
+        """Returns whether the live version's lexical index stays; one that was lost is mended."""
+        assert self._live is not None
+        if not same_index(self._live, self._config):
+            return False
+        if mend_lexical(self._live, self._store.folder, self._progress):
+            self._report.warnings.append("the cluster had lost the index, which was built again")
+        return True
+
     def _same_settings(self) -> bool:
         """Returns whether the live version's settings are those of now."""
         assert self._live is not None
@@ -328,7 +344,10 @@ class _Job:
             now.dense,
             now.fusion,
             now.collection,
-        ) and self._live.manifest.journal == self.journal_number
+        ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (
+            now.elasticsearch.attachment,
+            self.journal_number,
+        )
 
     def _base(self, changes: Changes) -> Base | None:
         """Returns what the new version takes over, None where its rows are better numbered anew."""

@@ -22,7 +22,8 @@ from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
 
 _TERMS = "terms"
-_LISTS = ("meta.json", ".managed.json")
+_META = "meta.json"
+_LISTS = (_META, ".managed.json")
 _ROW = "row"
 _TOKENIZER = "whitespace"
 _WRITER_BYTES = 256 << 20
@@ -191,6 +192,11 @@ class TantivyEngine:
 
     def _term(self, term: str) -> Query:
         return Query.term_query(self._schema, _TERMS, term)
+
+
+def is_tantivy(folder: Path) -> bool:
+    """Returns whether a folder holds an index of tantivy's."""
+    return (folder / _META).exists()
 
 
 def _check_sum(path: Path) -> None:

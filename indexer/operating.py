@@ -1,15 +1,17 @@
 """The commands of an operator: status, versions, verify, publish, rollback, prune."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from rankwell.data.errors import DamagedVersion
+from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.journal import Journal
 from rankwell.data.release import releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, Version, VersionStore
+from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.releasing import publish_despite, roll_back
 
@@ -22,7 +24,7 @@ def status(folder: Folder, json: Json = False) -> None:
     version = store.open()
     manifest = version.manifest
     num_bytes = _size_bytes(version)
-    facts = {
+    facts: dict[str, Any] = {
         "version": manifest.version,
         "created_at": manifest.created_at,
         "documents": manifest.counts["live"],
@@ -31,6 +33,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "labels": list(manifest.labels),
         "versions": store.names(),
         "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
+        "unused_indexes": _unused_indexes(folder),
     }
     if json:
         print_json(facts)
@@ -43,6 +46,8 @@ def status(folder: Folder, json: Json = False) -> None:
     table.add_row("labels", "; ".join(manifest.labels) or "none")
     table.add_row("changes since", f"{facts['journal']} in the journal")
     table.add_row("versions kept", ", ".join(store.names()))
+    if unused := facts["unused_indexes"]:
+        table.add_row("unused indexes", f"{', '.join(unused)} (rankwell prune removes them)")
     out.print(table)
 
 
@@ -156,12 +161,15 @@ def prune(
     ] = KEPT,
     json: Json = False,
 ) -> None:
-    """Remove old versions; files that a kept version shares stay."""
-    removed = prune_versions(VersionStore(folder), keep)
+    """Remove old versions, and their indexes in a cluster; what a kept version shares stays."""
+    store = VersionStore(folder)
+    removed = prune_versions(store, keep)
+    with store.locked():
+        indexes = unused_indexes(folder, delete=True)
     if json:
-        print_json({"removed": removed})
+        print_json({"removed": removed, "indexes": indexes})
     else:
-        say(f"removed {', '.join(removed) or 'nothing'}")
+        say(f"removed {', '.join([*removed, *indexes]) or 'nothing'}")
 
 
 def prune_versions(store: VersionStore, keep: int) -> list[str]:
@@ -179,6 +187,14 @@ def prune_versions(store: VersionStore, keep: int) -> list[str]:
         for name in removed:
             store.remove(name)
     return removed
+
+
+def _unused_indexes(folder: Path) -> list[str]:
+    """Returns the indexes that no version needs; none where the cluster does not answer."""
+    try:
+        return unused_indexes(folder)
+    except RankwellError:
+        return []
 
 
 def _size_bytes(version: Version) -> int:

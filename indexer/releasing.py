@@ -15,7 +15,9 @@ from rankwell.data.release import (
     record_release,
     releases,
 )
+from rankwell.data.terminal import warn
 from rankwell.data.versions import Version, VersionStore
+from rankwell.indexer.engines import follow_live
 
 
 def release(
@@ -49,7 +51,15 @@ def release(
     record_release(
         store.folder, version.name, PUBLISHED if passed else REFUSED, checks=tuple(found)
     )
+    if passed:
+        _let_follow(store)
     return found
+
+
+def _let_follow(store: VersionStore) -> None:
+    """Lets what other programs see of the live version in a cluster follow it."""
+    if trouble := follow_live(store.folder):
+        warn(trouble)
 
 
 def refusal(folder: Path, version: str, checks: Sequence[Check]) -> Refused:
@@ -77,6 +87,7 @@ def publish_despite(store: VersionStore, name: str, reason: str) -> Version:
         store.set_current(name)
         checks = judged[-1] if judged else ()
         record_release(store.folder, name, DESPITE, reason=reason, checks=checks)
+        _let_follow(store)
     return version
 
 
@@ -103,6 +114,7 @@ def roll_back(store: VersionStore, name: str | None = None) -> Version:
         if name != current:
             store.set_current(name)
             record_release(store.folder, name, ROLLED_BACK, reason=f"from {current}")
+            _let_follow(store)
     return version
 
 

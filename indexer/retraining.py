@@ -1,11 +1,10 @@
 """Training word vectors again, and the encoder that starts from them, as a new version."""
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import load_config
+from rankwell.data.config import ELASTICSEARCH, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.forward import open_forward_index
 from rankwell.data.progress import Progress, silent
@@ -18,15 +17,17 @@ from rankwell.data.versions import (
     JOBS,
     LEXICAL,
     RANKER,
+    REJECTED,
+    VECTORS,
     Version,
     VersionStore,
 )
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.building import WordTraining, fit_new_encoder, write_vectors
-from rankwell.indexer.encoding import NearDocuments
+from rankwell.indexer.encoding import near_documents
+from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, compact_rows
-from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.releasing import refusal, release
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
@@ -70,10 +71,12 @@ def retrain_words(
     checkpoints = Checkpoints(folder / JOBS / "words")
 
     def fit(live: Version) -> StaticEncoder:
-        with closing(TantivyEngine(live.folder / LEXICAL)) as engine:
+        forward = open_forward_index(live.folder / FORWARD)
+        analyzer = Analyzer.load(live.folder / ANALYSIS)
+        with near_documents(live.folder / LEXICAL, forward, analyzer) as near:
             return fit_new_encoder(
-                open_forward_index(live.folder / FORWARD),
-                NearDocuments(engine, Analyzer.load(live.folder / ANALYSIS)),
+                forward,
+                near,
                 config,
                 folder,
                 progress,
@@ -106,13 +109,24 @@ def publish_encoder(
     """
     with store.draft() as draft:
         live = store.open()
-        for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
+        for part in (DOCUMENTS, ANALYSIS, FORWARD):
             draft.share(live, part)
         encoder = fit(live)
         forward = open_forward_index(live.folder / FORWARD)
-        live_N = DocumentStore(live.folder / DOCUMENTS).live_N
-        write_vectors(draft.folder, encoder, forward, live_N)
+        documents = DocumentStore(live.folder / DOCUMENTS)
+        write_vectors(draft.folder, encoder, forward, documents.live_N)
         before = live.manifest
+        config = config_from_mapping(before.config)
+        if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
+            analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
+            build_lexical(
+                draft.folder / LEXICAL,
+                Indexed(config, forward, documents, analysis, vectors, encoder.fingerprint),
+                store.folder,
+                rejected=store.folder / REJECTED / f"{draft.name}.jsonl",
+            )
+        else:
+            draft.share(live, LEXICAL)
         fingerprints = {**before.fingerprints, "encoder": encoder.fingerprint}
         labels = [NOT_JUDGED]
         if live.has(RANKER) and before.fingerprints["encoder"] == encoder.fingerprint:

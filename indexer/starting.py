@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import (
     CONFIG_FILE,
     CollectionConfig,
@@ -15,6 +17,7 @@ from rankwell.data.config import (
 )
 from rankwell.data.errors import InputError
 from rankwell.data.readers import SPLITS, document_files
+from rankwell.indexer.sources import INDEX_PREFIX
 
 
 def config_of_files(
@@ -26,9 +29,7 @@ def config_of_files(
         InputError: a file does not exist or has no known format.
     """
     document_files([str(path.absolute()) for path in documents], Path())
-    for path in (queries, judgments):
-        if path is not None and not path.is_file():
-            raise InputError(f"{path} does not exist, or is not a file")
+    _check_files(queries, judgments)
     return Config(
         collection=CollectionConfig(name=folder.absolute().name),
         documents=DocumentsConfig(sources=tuple(_named(folder, path) for path in documents)),
@@ -60,6 +61,63 @@ def config_of_beir(folder: Path, beir: Path) -> Config:
     )
 
 
+def config_of_elasticsearch(
+    folder: Path,
+    cluster: ElasticsearchConfig,
+    queries: Path | None,
+    judgments: Path | None,
+    *,
+    imported: bool = False,
+) -> Config:
+    """Returns the configuration of a collection over an index that the user has.
+
+    Of several fields the first is the title, and the others are the text.
+
+    Args:
+        folder: the collection's.
+        cluster: where the index is, with its fields.
+        queries: a file, or None.
+        judgments: a file, or None.
+        imported: whether the documents are read into a collection of their own, which rankwell
+            searches itself; else they stay where they are.
+
+    Raises:
+        InputError: a file does not exist, or the index is not what was said of it.
+        Unavailable: the cluster does not answer.
+    """
+    from rankwell.indexer.elasticsearch.attached import check_attached  # an optional package
+    from rankwell.indexer.elasticsearch.connection import Connection
+    from rankwell.indexer.elasticsearch.mappings import read_mapping
+
+    _check_files(queries, judgments)
+    connection = Connection(replace(cluster, wait_s=0), folder)
+    try:
+        connection.check(connection.loading())
+        mapping = read_mapping(connection, cluster.index)
+        mapping.check_fields(cluster)
+        names = [mapping.source_of(field_and_boost(field)[0]) for field in cluster.fields]
+        first, *others = dict.fromkeys(names)
+        source = f"{INDEX_PREFIX}{cluster.index}"
+        config = Config(
+            collection=CollectionConfig(name=folder.absolute().name),
+            documents=DocumentsConfig(
+                sources=(source,) if imported else (),
+                title_fields=(first,) if others else (),
+                text_fields=tuple(others) or (first,),
+            ),
+            queries=QueriesConfig(source=_named(folder, queries)),
+            judgments=JudgmentsConfig(mixed=_named(folder, judgments)),
+            elasticsearch=cluster,
+        )
+        check_attached(connection, config)
+    finally:
+        connection.close()
+    if imported:
+        without = replace(cluster, index="", fields=())
+        return replace(config, elasticsearch=without)
+    return config
+
+
 def write_config(folder: Path, config: Config) -> Path:
     """Writes rankwell.toml into a folder, which is made.
 
@@ -72,6 +130,12 @@ def write_config(folder: Path, config: Config) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(render_config(config), encoding="utf-8")
     return path
+
+
+def _check_files(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and not path.is_file():
+            raise InputError(f"{path} does not exist, or is not a file")
 
 
 def _first(folder: Path, name: str) -> Path | None:

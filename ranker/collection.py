@@ -5,7 +5,7 @@ Shapes: N documents, K candidates, D dimensions.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,22 +28,18 @@ from rankwell.data.versions import (
     DOCUMENTS,
     ENCODER,
     FORWARD,
-    LEXICAL,
     RANKER,
     VECTORS,
     Version,
-    VersionStore,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.phrases import JOINT
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
-from rankwell.indexer.dense import FaissEngine, open_vectors, open_words
-from rankwell.indexer.encoding import NearDocuments
-from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.dense import open_vectors, open_words
+from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -57,7 +53,6 @@ from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
-    Fuse,
     Lexical,
     Rank,
     Ranking,
@@ -67,18 +62,9 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
-from rankwell.ranker.terms import resolve
-
-MAX_QUERY_WORDS = 512
-_MAX_EXPLORED_WORDS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class RankedText:
-    """A text given by hand: its place among those given, and its score."""
-
-    index: int
-    score: float
+from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
+from rankwell.ranker.terms import analysed_query, resolve
+from rankwell.ranker.words import words_like
 
 
 class Collection:
@@ -93,7 +79,7 @@ class Collection:
         with_ranker: bool = True,
         with_journal: bool = True,
     ) -> None:
-        """Opens every part of a version; see `open_collection`.
+        """Opens every part of a version; see `rankwell.ranker.opening`.
 
         Args:
             folder: the collection's.
@@ -123,9 +109,8 @@ class Collection:
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
-        self._lexical = TantivyEngine(version.folder / LEXICAL)
-        self.near = NearDocuments(self._lexical, self.analyzer)
-        self._dense = FaissEngine(vectors)
+        self._lexical = open_lexical(version, self.config, folder)
+        self._dense = open_dense(version, self._lexical)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
             if with_ranker and version.has(RANKER)
@@ -215,12 +200,16 @@ class Collection:
             )
         live = self.refresh()
         request, degraded = self._request(query, filter, live)
+        allowed = self.config.elasticsearch.without_lexical == "dense"
+        request = replace(request, without_lexical=allowed)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
         page = ranking.first(k)
         hits = hits_of(page, self._seen(live), self.analyzer)
-        explanations = explanations_of(ranking, hits, self.stage_names) if explain else ()
+        explanations = (
+            explanations_of(ranking, hits, self.stage_names, self._explained) if explain else ()
+        )
         finished = time.perf_counter()
         stages = (
             StageTime("query", (prepared - started) * 1000, 0),
@@ -232,7 +221,7 @@ class Collection:
             query,
             (finished - started) * 1000,
             stages,
-            degraded,
+            degraded + ranking.degraded,
             hits,
             explanations,
         )
@@ -260,20 +249,15 @@ class Collection:
         Raises:
             InputError: the query is blank, or there are more or fewer titles than texts.
         """
-        titles = [""] * len(texts) if titles is None else titles
-        if len(titles) != len(texts):
-            raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
+        titles = titles_of(texts, titles)
         request, _ = self._request(query, None, self.refresh())
         pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
-        scores_K = scored.fused_K
+        ranking = Ranking.start(request)
         if self.ranker is not None:
-            extractor = self.features.extractor(self.first_stage(Ranking.start(request)))
-            features_KF = extractor.features(scored, pool, terms)
-            scores_K = self.ranker.scores(features_KF, scored.fused_K)
-        order = np.argsort(-scores_K, kind="stable")
-        return [RankedText(int(place), float(scores_K[place])) for place in order]
+            ranking = self.first_stage(ranking)
+        return ranked_texts(self.ranker, self.features, ranking, scored, pool, terms)
 
     def evaluate(
         self,
@@ -303,8 +287,7 @@ class Collection:
         parsed = parse_measures(measures)
         check_stages(stages or (), self.stage_names, self.version.name)
         judged = load_judged(load_config(self.folder), self.folder, split, judgments)
-        documents = self._seen(self.refresh())
-        if (documents.rows_of([j.doc_id for j in judged.judgments]) < 0).all():
+        if not self.known([j.doc_id for j in judged.judgments]).any():
             raise InputError(
                 f"none of the {len(judged.judgments)} judged documents is in the collection; check "
                 "that judgments and documents use the same ids"
@@ -313,7 +296,7 @@ class Collection:
         return evaluate_stages(
             found,
             judged,
-            documents.rows_of,
+            self.known,
             version=self.version.name,
             stages=tuple(runs) if runs else stages or self.stage_names,
             measures=parsed,
@@ -326,7 +309,47 @@ class Collection:
         def rank(query: str) -> Ranking:
             return self._search(Ranking.start(self._request(query, None, live)[0]))
 
-        return search_stages(rank, self._seen(live).doc_ids, queries, progress)
+        return search_stages(rank, self.doc_ids, queries, progress)
+
+    def doc_ids(self, ranking: Ranking, rows_K: NDArray[np.int64]) -> list[str]:
+        """Returns the ids of rows of a ranking."""
+        if ranking.found:
+            return [ranking.found.documents[row].doc_id for row in rows_K]
+        return self._seen(ranking.request.live).doc_ids(rows_K)
+
+    def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns which of some ids the collection has."""
+        known: NDArray[np.bool_] = self._seen(self.refresh()).rows_of(doc_ids) >= 0
+        return known
+
+    def put(self, documents: Sequence[Document]) -> int:
+        """Adds documents, or replaces those of the same ids; durable when it returns.
+
+        Returns:
+            The number of the last entry of the journal.
+
+        Raises:
+            InputError: the lexical engine could never take one of them.
+            Unavailable: the journal cannot be written; nothing was added.
+        """
+        fault_of = faults_of_documents(self.config)
+        for document in documents:
+            if fault := fault_of(document):
+                raise InputError(fault, field="doc_id")
+        return self.journal.put(documents)
+
+    def delete(self, doc_id: str) -> int:
+        """Deletes a document; durable when it returns.
+
+        Returns:
+            The number of the journal's entry.
+
+        Raises:
+            NotFound: there is no such document.
+            Unavailable: the journal cannot be written; nothing was deleted.
+        """
+        self.document(doc_id)
+        return self.journal.delete([doc_id])
 
     def document(self, doc_id: str) -> Document:
         """Returns a document by its id.
@@ -342,20 +365,8 @@ class Collection:
         return self.encoder.word_vectors.neighbours(word, k)
 
     def query_neighbours(self, query: str, k: int = 6) -> dict[str, list[Neighbour]]:
-        """Returns the words used most like each word or phrase of a query, in its order.
-
-        Stop words and words without a vector are left out, and words past the eighth.
-        """
-        vectors, surfaces = self.encoder.word_vectors, self.analyzer.query(query).surfaces
-        terms = self.analyzer.terms(surfaces)
-        searched = {form for form, term in zip(surfaces, terms, strict=True) if term is not None}
-        places = [
-            place
-            for place in dict.fromkeys(vectors.numbers(surfaces))
-            if not searched.isdisjoint(vectors.words[place].split(JOINT))
-        ][:_MAX_EXPLORED_WORDS]
-        near = vectors.near(places, k)
-        return {vectors.words[place]: found for place, found in zip(places, near, strict=True)}
+        """Returns the words used most like each word of a query; see `words_like`."""
+        return words_like(query, self.analyzer, self.encoder.word_vectors, k)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns the vectors of texts: float32 [N, D]."""
@@ -365,16 +376,21 @@ class Collection:
         """Returns the documents that a search sees."""
         return self.documents if live is None else live.documents
 
-    def _first_stage(self) -> Fuse:
+    def _first_stage(self) -> Stage:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
         dense = Dense(self._dense, self.pool, self.scorer)
-        return fuse(lexical % self.config.lexical.depth, dense % self.config.dense.depth)
+        depths = self.config.lexical.depth, self.config.dense.depth
+        return fuse(lexical % depths[0], dense % depths[1], self.config.fusion.method)
 
     def _composed(self) -> Stage:
         search = self.first_stage % self.config.fusion.depth
         if self.ranker is None:
             return search
         return search >> self.features >> Rank(self.ranker)
+
+    def _explained(self, ranking: Ranking, doc_id: str) -> Any:
+        """Returns the lexical engine's own explanation of a hit; None where it has none."""
+        return explain(self._lexical, ranking.request.query, doc_id)
 
     def _lexical_weight(self) -> float:
         """Returns the weight that the ranker was fitted with, unless another is to be tried."""
@@ -395,17 +411,7 @@ class Collection:
     def _request(
         self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
-        if not query.strip():
-            raise InputError("the query is empty; give it at least one word", field="query")
-        degraded: tuple[str, ...] = ()
-        analysed = self.analyzer.query(query)
-        if len(analysed.surfaces) > MAX_QUERY_WORDS:
-            total = len(analysed.surfaces)
-            degraded = (f"only the first {MAX_QUERY_WORDS} of the {total} words were used",)
-            cut = self.analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
-            analysed = replace(cut, text=query)
-        elif not analysed.surfaces:
-            degraded = ("the query has no words",)
+        analysed, degraded = analysed_query(query, self.analyzer)
         mask_N = matching_rows(filter_, self._seen(live)) if filter_ else None
         if mask_N is not None and not mask_N.any():
             degraded = (*degraded, "no document passes the filter")
@@ -415,16 +421,3 @@ class Collection:
         vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
         live_terms = live.terms(analysed) if live else None
         return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded
-
-
-def open_collection(path: str | Path, version: str | None = None) -> Collection:
-    """Opens a collection folder at its live version, or at another.
-
-    Raises:
-        NotFound: nothing is published yet, or there is no such version.
-        DamagedVersion: a part of the version is missing or malformed.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; make a collection with: rankwell new {folder}")
-    return Collection(folder, VersionStore(folder).open(version))

@@ -16,11 +16,11 @@ from rankwell.data.terminal import Folder, Json, err, out, print_json, say, show
 from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import read_run, write_run
 from rankwell.indexer.retraining import retrain_words
-from rankwell.ranker.collection import open_collection
 from rankwell.ranker.encoders import train_encoder
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.judging import Evaluation
+from rankwell.ranker.opening import open_collection
 from rankwell.training.group import rank
 from rankwell.training.run import Report
 from rankwell.training.strategy import NAMES, Name, Strategy

@@ -33,7 +33,8 @@ from rankwell.evaluation.slices import (
     slice_figures,
     third_groups,
 )
-from rankwell.ranker.collection import Collection, open_collection
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.opening import open_collection
 from rankwell.ranker.systems import System, gather_systems
 from rankwell.ranker.tuning import OBJECTIVES, tune, write_settings
 

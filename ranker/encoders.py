@@ -9,6 +9,7 @@ did not see it.
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ from rankwell.data.versions import (
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.building import write_vectors
-from rankwell.indexer.encoding import Judged, fit_encoder
+from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
 from rankwell.indexer.retraining import publish_encoder
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
+from rankwell.ranker.opening import open_version
 from rankwell.training.group import process_group, rank
 
 FOLDS = 3
@@ -83,11 +85,11 @@ def train_encoder(
     store = VersionStore(folder)
 
     def fit(collection: Collection) -> StaticEncoder:
-        with process_group() as group:
+        with process_group() as group, _near(collection) as near:
             return fit_encoder(
                 collection.encoder.word_vectors,
                 collection.pool.forward,
-                collection.near,
+                near,
                 static,
                 _judged(collection, folder) if with_judgments else (),
                 progress if group.rank == 0 else silent,
@@ -113,7 +115,12 @@ def train_encoder(
 
 def _opened(folder: Path, version: Version) -> Collection:
     """Opens what a model trains on: a version without its ranker and the changes since."""
-    return Collection(folder, version, with_ranker=False, with_journal=False)
+    return open_version(folder, version, with_ranker=False, with_journal=False)
+
+
+def _near(collection: Collection) -> AbstractContextManager[NearDocuments]:
+    lexical = collection.version.folder / LEXICAL
+    return near_documents(lexical, collection.pool.forward, collection.analyzer)
 
 
 @contextlib.contextmanager
@@ -151,14 +158,11 @@ def _with_encoder_of(
     for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
         (scratch / part).symlink_to((live.folder / part).absolute())
     forward = collection.pool.forward
-    encoder = fit_encoder(
-        collection.encoder.word_vectors,
-        forward,
-        collection.near,
-        config_from_mapping(live.manifest.config),
-        judged,
-        progress,
-    )
+    config = config_from_mapping(live.manifest.config)
+    with _near(collection) as near:
+        encoder = fit_encoder(
+            collection.encoder.word_vectors, forward, near, config, judged, progress
+        )
     write_vectors(scratch, encoder, forward, collection.documents.live_N)
     fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
     return Version(scratch, replace(live.manifest, fingerprints=fingerprints))

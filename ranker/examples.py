@@ -3,14 +3,14 @@
 Shapes: K candidates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ir_measures import Qrel
 from numpy.typing import NDArray
 
-from rankwell.data.config import LexicalConfig
+from rankwell.data.config import FusionConfig, LexicalConfig
 from rankwell.evaluation.measures import ideal_dcg
 from rankwell.ranker.features import Scored
 from rankwell.ranker.learning import CUT, Example, FirstStageExample, fit_lexical_weight
@@ -20,50 +20,38 @@ from rankwell.ranker.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query with its judgments in one version.
+    """A query with its judgments.
 
     Attributes:
         query_id: of the query.
         text: of the query.
-        labels: the judged relevance by row.
+        labels: the judged relevance by document id.
         ideal: the ideal DCG@10 over all judgments, also of documents that the version lacks.
     """
 
     query_id: str
     text: str
-    labels: Mapping[int, int]
+    labels: Mapping[str, int]
     ideal: float
 
     @property
-    def relevant(self) -> tuple[int, ...]:
-        """The rows of relevant documents."""
-        return tuple(row for row, relevance in self.labels.items() if relevance > 0)
-
-    def labels_of(self, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the relevance of rows, 0 where not judged: float32 [K]."""
-        return np.array([self.labels.get(int(row), 0) for row in rows_K], np.float32)
+    def relevant(self) -> tuple[str, ...]:
+        """The ids of relevant documents."""
+        return tuple(doc_id for doc_id, relevance in self.labels.items() if relevance > 0)
 
 
-def judged_queries(
-    judgments: Sequence[Qrel],
-    texts: Mapping[str, str],
-    rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
-) -> list[JudgedQuery]:
+def judged_queries(judgments: Sequence[Qrel], texts: Mapping[str, str]) -> list[JudgedQuery]:
     """Returns the judged queries that have a text, in the order of the judgments.
 
     Args:
         judgments: of any queries.
         texts: by query id.
-        rows_of: the rows of document ids, -1 where the version has none.
     """
-    rows = rows_of([judgment.doc_id for judgment in judgments])
-    labels: dict[str, dict[int, int]] = {}
+    labels: dict[str, dict[str, int]] = {}
     relevances: dict[str, list[int]] = {}
-    for judgment, row in zip(judgments, rows.tolist(), strict=True):
+    for judgment in judgments:
         relevances.setdefault(judgment.query_id, []).append(judgment.relevance)
-        of_query = labels.setdefault(judgment.query_id, {})
-        if row >= 0:
-            of_query[row] = judgment.relevance
+        labels.setdefault(judgment.query_id, {})[judgment.doc_id] = judgment.relevance
     return [
         JudgedQuery(query_id, texts[query_id], labels[query_id], ideal_dcg(values, CUT))
         for query_id, values in relevances.items()
@@ -71,22 +59,46 @@ def judged_queries(
     ]
 
 
+def labels_by_row(
+    query: JudgedQuery, doc_ids: Sequence[str], rows: NDArray[np.int64]
+) -> dict[int, int]:
+    """Returns the judged relevance by row, of documents with these ids and rows, -1 for none."""
+    return {
+        row: query.labels[doc_id]
+        for doc_id, row in zip(doc_ids, rows.tolist(), strict=True)
+        if row >= 0 and doc_id in query.labels
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class FirstStage:
-    """A judged query with the rows that the engines selected for it, of some pool."""
+    """A judged query with what the engines selected for it.
+
+    Attributes:
+        query: with its judgments.
+        request: as it was searched for.
+        rows_K: int64; the candidates' rows in the pool.
+        pool: where they lie.
+        labels: the judged relevance by row.
+    """
 
     query: JudgedQuery
     request: Request
     rows_K: NDArray[np.int64]
     pool: Pool
+    labels: Mapping[int, int]
+
+    def labels_of(self, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the relevance of rows, 0 where not judged: float32 [K]."""
+        return np.array([self.labels.get(int(row), 0) for row in rows_K], np.float32)
 
     def scored(self, scorer: Scorer) -> Scored:
         """Returns the rows with their scores."""
         return scorer.scored(self.rows_K, self.pool, self.request.terms, self.request)
 
-    def fused(self, scorer: Scorer) -> Ranking:
+    def fused(self, scorer: Scorer, method: str) -> Ranking:
         """Returns the rows in their fused order."""
-        return fused_order(Ranking.start(self.request), self.scored(scorer))
+        return fused_order(Ranking.start(self.request), self.scored(scorer), method)
 
 
 def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig) -> float:
@@ -95,17 +107,18 @@ def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig) -> float:
     scorer = Scorer(lexical, 1.0)
     for of in found:
         scored = of.scored(scorer)
-        labels_K = of.query.labels_of(of.rows_K)
+        labels_K = of.labels_of(of.rows_K)
         examples.append(
             FirstStageExample(scored.lexical_K, scored.dense_K, labels_K, of.query.ideal)
         )
     return fit_lexical_weight(examples)
 
 
-def example(of: FirstStage, scorer: Scorer, depth: int) -> Example:
+def example(of: FirstStage, scorer: Scorer, fusion: FusionConfig) -> Example:
     """Returns what the ranker learns from one query: its fused candidates and their features."""
-    ranking = Features(of.pool, scorer.config).run(of.fused(scorer).first(depth))
+    first = of.fused(scorer, fusion.method).first(fusion.depth)
+    ranking = Features(of.pool, scorer.config).run(first)
     assert ranking.features_KF is not None
     rows_K, fused_K = ranking.scored.rows_K, ranking.scored.fused_K
-    labels_K = of.query.labels_of(rows_K)
+    labels_K = of.labels_of(rows_K)
     return Example(of.query.query_id, ranking.features_KF, fused_K, labels_K, of.query.ideal)

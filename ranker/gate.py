@@ -25,6 +25,7 @@ from rankwell.evaluation.judged import Judged, load_judged, unjudged_share
 from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.evaluation.significance import paired_test
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.opening import open_version
 
 MEASURE = "nDCG@10"
 FEW_QUERIES = 50
@@ -48,11 +49,11 @@ def release_gate(folder: Path, version: Version, live: Version | None) -> list[C
     if not _is_other_model(version, live):
         return []
     try:
-        before = Collection(folder, live, with_journal=False)
+        before = open_version(folder, live, with_journal=False)
     except RankwellError as error:  # nothing that does not open is worth defending
         return [Check("quality", True, f"the live version does not open: {error}")]
     config = load_config(folder)
-    with before, Collection(folder, version, with_journal=False) as after:
+    with before, open_version(folder, version, with_journal=False) as after:
         try:
             judged = _judged(config, folder)
         except InputError as error:  # what was to guard the live version does not go unnoticed
@@ -113,7 +114,7 @@ def _searched(before: Collection, after: Collection, judged: Judged) -> tuple[_S
             ranking = collection.rank(text).first(TOP)
             if len(ms) < TIMED_QUERIES:
                 ms.append(1000 * (time.perf_counter() - started))
-            run[query_id] = collection.documents.doc_ids(ranking.scored.rows_K)
+            run[query_id] = collection.doc_ids(ranking, ranking.scored.rows_K)
     found = zip(both, runs, times, strict=True)
     old, new = (
         _Searched(
@@ -223,9 +224,10 @@ def _overlap(before: Collection, after: Collection) -> Check:
     texts = [d.title or " ".join(d.text.split()[:8]) for d in documents]
     shares = []
     for text in filter(str.strip, texts):
-        shown = [
-            set(c.documents.doc_ids(c.rank(text).first(TOP).scored.rows_K)) for c in (before, after)
-        ]
+        shown = []
+        for collection in (before, after):
+            first = collection.rank(text).first(TOP)
+            shown.append(set(collection.doc_ids(first, first.scored.rows_K)))
         if shown[0] or shown[1]:
             shares.append(len(shown[0] & shown[1]) / max(len(shown[0]), len(shown[1])))
     overlap = float(np.mean(shares)) if shares else 1.0

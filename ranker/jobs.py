@@ -15,7 +15,7 @@ from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
 from rankwell.indexer.building import PARTS
 from rankwell.indexer.encoding import Judged
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
 from rankwell.indexer.releasing import refusal, release
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.encoders import unseen_collections
@@ -25,11 +25,13 @@ from rankwell.ranker.examples import (
     example,
     fitted_weight,
     judged_queries,
+    labels_by_row,
 )
 from rankwell.ranker.features import FEATURES_FINGERPRINT
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.learning import CUT, Learned, learn
 from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.opening import open_version
 from rankwell.ranker.pipeline import Scorer
 
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
@@ -78,13 +80,15 @@ def train_ranker(
     """
     config = load_config(folder)
     store = VersionStore(folder)
+    if config.attached and store.current_name() is None:
+        index_collection(folder, progress=progress)  # of a sample; all else stays where it is
     with store.draft() as draft:
         live = store.open()
         for part in PARTS:
             draft.share(live, part)
-        with Collection(folder, live, with_ranker=False, with_journal=False) as collection:
+        with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
             train, dev, warnings = _judged_queries(collection, config, folder)
-            seen = {q.query_id: Judged(q.text, q.relevant) for q in train}
+            seen = {q.query_id: _judged(collection, q) for q in train}
             with unseen_collections(collection, seen, progress) as collections:
                 learned, ranker = _learn(
                     collection, collections, train + dev, dev, config, progress
@@ -116,7 +120,7 @@ _JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
 def _judged_queries(
     collection: Collection, config: Config, folder: Path
 ) -> tuple[list[JudgedQuery], list[JudgedQuery], tuple[str, ...]]:
-    """Returns the training and development queries with their labels by row."""
+    """Returns the training and development queries with their judgments."""
     if not config.queries.source:
         raise InputError("no queries are configured; name their file in [queries] source")
     texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
@@ -127,17 +131,19 @@ def _judged_queries(
             "more queries in mixed"
         )
     dev = load_judgments(config.judgments, "dev", folder)
-    unknown = sum(
-        int((collection.documents.rows_of([j.doc_id for j in part]) < 0).sum())
-        for part in (train, dev)
-    )
+    unknown = sum(int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev))
     warnings = (
         (f"{unknown} judgments name documents that are not in the collection; they are left out",)
         if unknown
         else ()
     )
-    rows_of = collection.documents.rows_of
-    return judged_queries(train, texts, rows_of), judged_queries(dev, texts, rows_of), warnings
+    return judged_queries(train, texts), judged_queries(dev, texts), warnings
+
+
+def _judged(collection: Collection, query: JudgedQuery) -> Judged:
+    """Returns what an encoder learns from a query: documents that the version holds itself."""
+    rows = collection.documents.rows_of(query.relevant)
+    return Judged(query.text, tuple(rows[rows >= 0].tolist()))
 
 
 def _learn(
@@ -153,7 +159,10 @@ def _learn(
         progress("searching for candidates", place + 1, len(queries))
         unseen = collections.get(query.query_id, collection)
         ranking = unseen.candidates(query.text)
-        found.append(FirstStage(query, ranking.request, ranking.scored.rows_K, unseen.pool))
+        rows_K = ranking.scored.rows_K
+        labels = labels_by_row(query, unseen.doc_ids(ranking, rows_K), rows_K)
+        pool = unseen.features.pool_of(ranking)
+        found.append(FirstStage(query, ranking.request, rows_K, pool, labels))
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
     weight = fitted_weight(found, served.lexical)
@@ -161,7 +170,7 @@ def _learn(
     examples = []
     for place, of in enumerate(found):
         progress("computing features", place + 1, len(queries))
-        examples.append(example(of, scorer, served.fusion.depth))
+        examples.append(example(of, scorer, served.fusion))
     learned = learn(
         examples,
         frozenset(query.query_id for query in dev),

@@ -86,7 +86,7 @@ class Evaluation:
 
 def search_stages(
     rank: Callable[[str], Ranking],
-    doc_ids: Callable[[Iterable[int]], list[str]],
+    doc_ids: Callable[[Ranking, NDArray[np.int64]], list[str]],
     queries: Mapping[str, str],
     progress: Progress = silent,
 ) -> StageRuns:
@@ -94,18 +94,19 @@ def search_stages(
 
     Args:
         rank: searches for a text.
-        doc_ids: ids of rows.
+        doc_ids: ids of rows of a ranking.
         queries: texts by query id.
         progress: told of the queries.
     """
     runs: dict[str, dict[str, list[str]]] = {stage: {} for stage in COST}
     seconds = dict.fromkeys(COST, 0.0)
     for place, (query_id, text) in enumerate(queries.items()):
-        for left in rank(text).trail:
+        ranking = rank(text)
+        for left in ranking.trail:
             name = left.time.name
             seconds["ranked" if name == "features" else name] += left.time.ms / 1000
             if name in runs:
-                runs[name][query_id] = doc_ids(left.rows_K)
+                runs[name][query_id] = doc_ids(ranking, left.rows_K)
         progress("searching", place + 1, len(queries))
     return StageRuns(
         {stage: run for stage, run in runs.items() if run},
@@ -127,7 +128,7 @@ def check_stages(stages: Iterable[str], known: Sequence[str], version: str) -> N
 def evaluate_stages(
     found: StageRuns,
     judged: Judged,
-    rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
+    known: Callable[[Sequence[str]], NDArray[np.bool_]],
     *,
     version: str,
     stages: Sequence[str],
@@ -138,7 +139,7 @@ def evaluate_stages(
     Args:
         found: what the stages gave.
         judged: the judged queries.
-        rows_of: rows of ids, -1 where unknown.
+        known: which of some ids the collection has.
         version: its name.
         stages: the stages to measure.
         measures: what to measure.
@@ -154,14 +155,14 @@ def evaluate_stages(
         {stage: of.per_query for stage, of in values.items()},
         {stage: unjudged_share(judgments, found.runs[stage]) for stage in stages},
         {stage: found.runs[stage] for stage in stages},
-        _warnings(found, judged, rows_of, stages),
+        _warnings(found, judged, known, stages),
     )
 
 
 def _warnings(
     found: StageRuns,
     judged: Judged,
-    rows_of: Callable[[Sequence[str]], NDArray[np.int64]],
+    known: Callable[[Sequence[str]], NDArray[np.bool_]],
     stages: Sequence[str],
 ) -> tuple[str, ...]:
     warnings = []
@@ -180,7 +181,7 @@ def _warnings(
         empty = sum(not found.runs[stage].get(query_id) for query_id in judged.queries)
         if empty:
             warnings.append(f"{empty} judged queries found nothing ({stage}) and count 0")
-    unknown = int((rows_of([j.doc_id for j in judged.judgments]) < 0).sum())
+    unknown = int((~known([j.doc_id for j in judged.judgments])).sum())
     if unknown:
         warnings.append(
             f"{unknown} judgments name documents that the collection does not have; where "

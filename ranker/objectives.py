@@ -15,10 +15,16 @@ from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.progress import Progress, silent
 from rankwell.evaluation.measures import ndcg
 from rankwell.ranker.collection import Collection
-from rankwell.ranker.examples import FirstStage, JudgedQuery, example, fitted_weight
+from rankwell.ranker.examples import (
+    FirstStage,
+    JudgedQuery,
+    example,
+    fitted_weight,
+    labels_by_row,
+)
 from rankwell.ranker.learning import CUT, Example, learn
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pipeline import Ranking, Request, Scorer
+from rankwell.ranker.pipeline import Fuse, Ranking, Request, Scorer
 
 Settings = Mapping[str, Any]
 """Values of the configuration by `section.key`, as an Optuna study keeps them."""
@@ -51,7 +57,13 @@ class Objective(ABC):
         self._requests: list[Request] = []
         self._rows: list[dict[tuple[str, int], NDArray[np.int64]]] = []
         depths = {name: self._choices(f"{name}.depth", _DEPTHS) for name in ("lexical", "dense")}
-        stages = {"lexical": collection.first_stage.lexical, "dense": collection.first_stage.dense}
+        first = collection.first_stage
+        assert isinstance(first, Fuse)
+        stages = {"lexical": first.lexical, "dense": first.dense}
+        rows_of = collection.documents.rows_of
+        self._labels = [
+            labels_by_row(query, ids := list(query.labels), rows_of(ids)) for query in queries
+        ]
         for place, query in enumerate(queries):
             request = collection.candidates(query.text).request
             start = Ranking.start(request)
@@ -126,6 +138,7 @@ class Objective(ABC):
                     self._rows[place]["dense", config.dense.depth],
                 ),
                 self._collection.pool,
+                self._labels[place],
             )
             for place in places.tolist()
         ]
@@ -153,8 +166,8 @@ class FusedObjective(Objective):
         scorer = Scorer(config.lexical, config.fusion.lexical_weight)
         values_Q = np.empty(len(chosen))
         for place, of in enumerate(self._found(config, chosen)):
-            first = of.fused(scorer).first(CUT)
-            labels_K = of.query.labels_of(first.scored.rows_K)
+            first = of.fused(scorer, config.fusion.method).first(CUT)
+            labels_K = of.labels_of(first.scored.rows_K)
             values_Q[place] = ndcg(labels_K[None], np.array([of.query.ideal]), CUT)[0]
         return values_Q
 
@@ -225,4 +238,4 @@ class RankedObjective(Objective):
         weight = fitted_weight(self._found(config, fitted), config.lexical)
         scorer = Scorer(config.lexical, weight)
         found = self._found(config, places)
-        return [example(of, scorer, config.fusion.depth) for of in found], weight
+        return [example(of, scorer, config.fusion) for of in found], weight

@@ -1,6 +1,7 @@
 """The page of a ranking: its hits as people see them, and why each stands where it does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.documents import DocumentStore
@@ -16,7 +17,10 @@ def hits_of(page: Ranking, documents: DocumentStore, analyzer: Analyzer) -> tupl
 
 
 def explanations_of(
-    ranking: Ranking, hits: Sequence[Hit], stages: Sequence[str]
+    ranking: Ranking,
+    hits: Sequence[Hit],
+    stages: Sequence[str],
+    explained: Callable[[Ranking, str], Any],
 ) -> tuple[Explanation, ...]:
     """Returns why each of the first hits of a ranking stands where it does.
 
@@ -24,6 +28,7 @@ def explanations_of(
         ranking: the whole of it.
         hits: its first ones, in order.
         stages: whose scores are shown.
+        explained: gives the engine's own explanation of a document, None where it has none.
     """
     explanations = []
     for place, hit in enumerate(hits):
@@ -38,12 +43,15 @@ def explanations_of(
             if ranking.features_KF is None
             else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
         )
-        explanations.append(Explanation(hit.doc_id, scores, features))
+        explanations.append(
+            Explanation(hit.doc_id, scores, features, explained(ranking, hit.doc_id))
+        )
     return tuple(explanations)
 
 
 def _hit(place: int, page: Ranking, documents: DocumentStore, analyzer: Analyzer) -> Hit:
-    document = documents[int(page.scored.rows_K[place])]
+    row = int(page.scored.rows_K[place])
+    document = page.found.documents[row] if page.found else documents[row]
     return Hit(
         place + 1,
         document.doc_id,

@@ -10,7 +10,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
+from rankwell.data.errors import Unavailable
 from rankwell.data.protocols import CandidateEngine
-from rankwell.data.records import StageTime
+from rankwell.data.records import Document, StageTime
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
 from rankwell.ranker.live import LivePart
@@ -29,6 +30,7 @@ from rankwell.ranker.pool import Pool, inner_products
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
+RRF_CONSTANT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Request:
             version's; None without one.
         live: what has changed since the version; None where nothing has.
         live_terms: its terms in the live part.
+        condition: a filter as it was asked, for an index that evaluates it itself.
+        without_lexical: whether the search may go on where the lexical engine does not answer.
     """
 
     query: AnalysedQuery
@@ -51,6 +55,8 @@ class Request:
     mask_N: NDArray[np.bool_] | None = None
     live: LivePart | None = None
     live_terms: QueryTerms | None = None
+    condition: Mapping[str, Any] | None = None
+    without_lexical: bool = False
 
     @property
     def version_mask_N(self) -> NDArray[np.bool_] | None:
@@ -94,6 +100,14 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Documents that one query found elsewhere, by row, and where their tokens lie in memory."""
+
+    documents: tuple[Document, ...]
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """A query's candidates on their way through the stages, best first.
 
@@ -104,6 +118,8 @@ class Ranking:
         reference: the query's unfiltered fused best 100, from the fused stage on.
         features_KF: float32; None before the features stage.
         trail: what each stage left, in order.
+        degraded: what the search had to do without, as sentences.
+        found: the documents whose rows these are, where they are not the collection's.
     """
 
     request: Request
@@ -112,6 +128,8 @@ class Ranking:
     reference: Scored | None = None
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
+    degraded: tuple[str, ...] = ()
+    found: Found | None = None
 
     @classmethod
     def start(cls, request: Request) -> "Ranking":
@@ -270,6 +288,19 @@ class Lexical(_Selecting):
 
     name: str = "lexical"
 
+    def run(self, ranking: Ranking) -> Ranking:
+        """Asks the engine; without an answer only the live part is left, where that is allowed."""
+        request = ranking.request
+        try:
+            return _Selecting.run(self, ranking)
+        except Unavailable as error:
+            if not request.without_lexical:
+                raise
+            note = f"without lexical candidates: {error}"
+        left = Ranking.start(request).scored if request.live is None else self._live(request)
+        degraded = tuple(dict.fromkeys((*ranking.degraded, note)))
+        return replace(ranking.ordered(left, self.ordering(left)), degraded=degraded)
+
     def asked(self, request: Request) -> list[AnalysedQuery]:
         """Returns the analysed query."""
         return [request.query]
@@ -300,36 +331,54 @@ class Fuse(NamedStage):
 
     lexical: Stage
     dense: Stage
+    method: str = "convex"
     name: str = "fused"
 
     def __call__(self, ranking: Ranking) -> Ranking:
         """Runs both stages, then fuses; their times stay their own."""
         lexical = self.lexical(ranking)
-        dense = self.dense(replace(ranking, trail=lexical.trail))
+        dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
         together = replace(dense, scored=_union(lexical.scored, dense.scored))
         return NamedStage.__call__(self, together)
 
     def run(self, ranking: Ranking) -> Ranking:
         """Orders the union; behind a filter the reference list takes a search of its own."""
-        fused = fused_order(ranking, ranking.scored)
+        fused = fused_order(ranking, ranking.scored, self.method)
         if ranking.request.mask_N is None:
             return fused
         unfiltered = self(Ranking.start(replace(ranking.request, mask_N=None)))
         return replace(fused, reference=unfiltered.reference)
 
 
-def fuse(lexical: Stage, dense: Stage) -> Fuse:
+def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:
     """Returns the fusion of a lexical and a dense stage."""
-    return Fuse(lexical, dense)
+    return Fuse(lexical, dense, method)
 
 
-def fused_order(ranking: Ranking, scored: Scored) -> Ranking:
-    """Returns candidates in their fused order, the version's best 100 as the reference list."""
-    fused = ranking.ordered(scored, scored.fused_K)
+def fused_order(ranking: Ranking, scored: Scored, method: str = "convex") -> Ranking:
+    """Returns candidates in their fused order, the version's best 100 as the reference list.
+
+    The ranker corrects the convex score, whichever method orders its candidates.
+    """
+    scores_K = scored.fused_K if method == "convex" else reciprocal_ranks(scored)
+    fused = ranking.ordered(scored, scores_K)
     own, live = fused.scored, ranking.request.live
     if live is not None:
         own = own.take(own.rows_K < live.first_row)
     return replace(fused, reference=own.take(slice(0, REFERENCE_DOCS)))
+
+
+def reciprocal_ranks(scored: Scored) -> NDArray[np.float32]:
+    """Returns the sum of 1 / (60 + rank) over both orders: float32 [K].
+
+    Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", 2009. Both scores are complete, so each
+    candidate has both ranks, whichever engine found it; ties share the better one.
+    """
+    total_K = np.zeros(len(scored), np.float32)
+    for scores_K in (scored.lexical_K, scored.dense_K):
+        greater_K = len(scores_K) - np.searchsorted(np.sort(scores_K), scores_K, side="right")
+        total_K += (1 / (RRF_CONSTANT + 1 + greater_K)).astype(np.float32)
+    return total_K
 
 
 def _union(one: Scored, other: Scored) -> Scored:
@@ -350,7 +399,9 @@ class Features(NamedStage):
         """Computes the features; the order stays."""
         extractor, scored = self.extractor(ranking), ranking.scored
         features_KF = np.empty((len(scored), len(FEATURES)), np.float32)
-        for places, rows, pool, terms in ranking.request.by_pool(scored.rows_K, self.pool):
+        for places, rows, pool, terms in ranking.request.by_pool(
+            scored.rows_K, self.pool_of(ranking)
+        ):
             part = replace(scored.take(places), rows_K=rows)
             features_KF[places] = extractor.features(part, pool, terms)
         return replace(ranking, features_KF=features_KF)
@@ -360,8 +411,12 @@ class Features(NamedStage):
         request = ranking.request
         assert ranking.reference is not None
         return FeatureExtractor(
-            request.query, request.terms, ranking.reference, self.pool, self.config
+            request.query, request.terms, ranking.reference, self.pool_of(ranking), self.config
         )
+
+    def pool_of(self, ranking: Ranking) -> Pool:
+        """Returns where a ranking's candidates lie."""
+        return ranking.found.pool if ranking.found else self.pool
 
 
 @dataclass(frozen=True, slots=True)

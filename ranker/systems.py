@@ -12,6 +12,7 @@ from rankwell.data.versions import VersionStore
 from rankwell.evaluation.runs import Run, read_run
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.judging import COST, StageRuns, check_stages
+from rankwell.ranker.opening import open_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class _Gathering:
             if config_path:
                 live = config_from_mapping(opened.manifest.config)
                 config = _search_config(Path(config_path), live)
-            with Collection(self._folder, opened, config) as collection:
+            with open_version(self._folder, opened, config) as collection:
                 collection.warm()  # the first search of a process is slow, and no figure
                 runs = collection.stage_runs(self._queries, self._progress)
                 self._searched[key] = (runs, collection.stage_names)

@@ -3,13 +3,16 @@
 Shapes: T distinct terms of the query, V surface forms.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.analysis import AnalysedQuery, Analyzer
+from rankwell.data.errors import InputError
 from rankwell.data.forward import ForwardIndex
+
+MAX_QUERY_WORDS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,23 @@ class QueryTerms:
     idf_T: NDArray[np.float64]
     known_T: NDArray[np.bool_]
     slot_V: NDArray[np.int16]
+
+
+def analysed_query(query: str, analyzer: Analyzer) -> tuple[AnalysedQuery, tuple[str, ...]]:
+    """Returns a query's words and terms, and what was not taken as it was asked.
+
+    Raises:
+        InputError: the query is blank.
+    """
+    if not query.strip():
+        raise InputError("the query is empty; give it at least one word", field="query")
+    analysed = analyzer.query(query)
+    total = len(analysed.surfaces)
+    if total > MAX_QUERY_WORDS:
+        cut = analyzer.query(" ".join(analysed.surfaces[:MAX_QUERY_WORDS]))
+        note = f"only the first {MAX_QUERY_WORDS} of the {total} words were used"
+        return replace(cut, text=query), (note,)
+    return analysed, () if total else ("the query has no words",)
 
 
 def resolve(query: AnalysedQuery, forward: ForwardIndex) -> QueryTerms:

@@ -93,11 +93,16 @@ def tune(
 
     Raises:
         MissingPackage: Optuna is not installed.
-        InputError: there are fewer queries than two a fold, or too few with a relevant document
-            among their candidates to train a ranker.
+        InputError: the collection attaches an index, there are fewer queries than two a fold, or
+            too few with a relevant document among their candidates to train a ranker.
     """
     optuna = _optuna()
-    queries = judged_queries(judged.judgments, judged.texts, collection.documents.rows_of)
+    if collection.config.attached:
+        raise InputError(
+            "tune does not take attached collections: their first stage is the index's own, and "
+            "its boosts are set in [elasticsearch] fields"
+        )
+    queries = judged_queries(judged.judgments, judged.texts)
     if folds < 2 or len(queries) < 2 * folds:
         raise InputError(f"{len(queries)} judged queries are too few for {folds} folds")
     objective = OBJECTIVES[stage](collection, queries, progress)

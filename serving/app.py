@@ -1,5 +1,6 @@
 """The HTTP API and the page, over the live version of a collection."""
 
+import math
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rankwell.data.config import DocumentsConfig
-from rankwell.data.errors import InputError, RankwellError
+from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.filters import parsed_filter
 from rankwell.data.readers import document_of
 from rankwell.serving.following import Live
@@ -149,13 +150,12 @@ def _add_api(app: FastAPI, live: Live) -> None:
         except ValueError as error:
             raise InputError(str(error), field="doc_id") from None
         with live.collection() as collection:
-            return _json({"doc_id": doc_id, "number": collection.journal.put([document])})
+            return _json({"doc_id": doc_id, "number": collection.put([document])})
 
     @app.delete("/v1/documents/{doc_id:path}", summary="Delete one document")
     def delete_document(doc_id: str) -> Response:
         with live.collection() as collection:
-            collection.document(doc_id)
-            return _json({"doc_id": doc_id, "number": collection.journal.delete([doc_id])})
+            return _json({"doc_id": doc_id, "number": collection.delete(doc_id)})
 
     @app.get("/v1/words/{word}/neighbours", summary="Words used alike")
     def neighbours(
@@ -226,7 +226,10 @@ def _add_errors(app: FastAPI) -> None:
         field = error.field if isinstance(error, InputError) else None
         if field == "query" and request.method == "GET":
             field = "q"
-        return _problem(error.http_status, type(error).__name__, str(error), field)
+        response = _problem(error.http_status, type(error).__name__, str(error), field)
+        if isinstance(error, Unavailable):
+            response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        return response
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -10,9 +10,10 @@ import typer
 import uvicorn
 
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import Folder, err
+from rankwell.data.terminal import Folder, err, warn
+from rankwell.indexer.engines import follow_live
 from rankwell.indexer.location import Location
-from rankwell.ranker.collection import open_collection
+from rankwell.ranker.opening import open_collection
 from rankwell.serving.app import create_app
 from rankwell.serving.following import Follower, Live, LocationFollower, repeated
 
@@ -36,6 +37,8 @@ def serve(
         collection = open_collection(folder)
         live = stack.enter_context(Live(collection))
         collection.warm()
+        if trouble := follow_live(folder):
+            warn(trouble)
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listener.getsockname()[1]}"
         err.print(

@@ -14,7 +14,8 @@ from rankwell.data.terminal import err, warn
 from rankwell.data.versions import MANIFEST, VERSIONS, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import published_name, pull
-from rankwell.ranker.collection import Collection, open_collection
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.opening import open_collection
 
 # A version that would not open is tried again: what was in its way may have been a full disk.
 _RETRY_SECONDS = 10.0

@@ -3,8 +3,12 @@
 import json
 import logging
 import os
+import random
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,6 +40,78 @@ def development_data() -> Path:
     if not folder.is_dir():
         lacking("data", f"there are no development collections at {folder} (RANKWELL_DATA)")
     return folder
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A real Elasticsearch on loopback that tests started; one node or three."""
+
+    script: Path
+    port: int
+    nodes: int = 1
+
+    @property
+    def url(self) -> str:
+        """The address of the first node."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of all nodes."""
+        return tuple(f"http://127.0.0.1:{self.port + node}" for node in range(self.nodes))
+
+    def run(self, action: str, *arguments: object) -> None:
+        """Starts, stops, kills or revives."""
+        command = [self.script, action, "--port", self.port, *arguments]
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=300
+        )
+        slow = "did not answer in 60 s" in done.stderr  # on a busy machine it still comes up
+        assert done.returncode == 0 or slow, done.stderr
+
+
+def _free_port() -> int:
+    """A port that is free together with those that a cluster of three takes beside it."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        try:
+            for offset in (0, 1, 2, 100, 101, 102):
+                with socket.socket() as trial:
+                    trial.bind(("127.0.0.1", port + offset))
+            return port
+        except OSError:
+            continue
+
+
+@pytest.fixture(scope="session")
+def start_cluster() -> Iterator[Callable[..., Cluster]]:
+    """Returns a function that starts a cluster, which stops at the end of the tests."""
+    default = REPOSITORY.parent / "shared" / "elasticsearch"
+    script = Path(os.environ.get("RANKWELL_ELASTICSEARCH", default)) / "node"
+    if not script.is_file():
+        lacking("elasticsearch", f"there is no server at {script} (RANKWELL_ELASTICSEARCH)")
+    if not shutil.which("java"):
+        lacking("elasticsearch", "there is no Java to run Elasticsearch with")
+    started: list[Cluster] = []
+
+    def start(*arguments: object, nodes: int = 1) -> Cluster:
+        cluster = Cluster(script, _free_port(), nodes)
+        started.append(cluster)
+        cluster.run("start", "--nodes", nodes, "--heap", "256m", *arguments)
+        return cluster
+
+    yield start
+    for cluster in started:
+        try:
+            cluster.run("stop")
+        except AssertionError:  # a node that takes its time still writes into its folder
+            cluster.run("stop")
+
+
+@pytest.fixture(scope="session")
+def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
+    """The Elasticsearch of one node that most tests share."""
+    return start_cluster()
 
 
 def small_config(**sections: object) -> Config:

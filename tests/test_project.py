@@ -3,17 +3,22 @@
 import ast
 import dataclasses
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+import yaml
 
 import rankwell
 from rankwell.cli import app
-from rankwell.data.config import Config, config_from_mapping, render_config
+from rankwell.data.config import Config, config_from_mapping, load_config, render_config
 
 REPOSITORY = Path(__file__).parent.parent
 FRONT_DOOR = REPOSITORY / "src" / "rankwell"
@@ -132,7 +137,7 @@ def test_the_written_configuration_reads_back_as_it_was() -> None:
 
 def commands_of_readme() -> list[list[str]]:
     """Returns the words of each rankwell command in the README's bash blocks."""
-    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split() for line in lines if line.split()[:1] == ["rankwell"]]
 
@@ -148,3 +153,52 @@ def test_every_command_of_the_readme_exists_with_its_options() -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         used = {word.split("=")[0] for word in words[depth:] if re.match(r"--?[a-z]", word)}
         assert used <= known, f"rankwell {' '.join(words)}"
+
+
+def composed() -> dict[str, Any]:
+    """Returns the docker compose configuration."""
+    found: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    return found
+
+
+def test_the_compose_file_has_the_form_that_compose_reads() -> None:
+    known = {
+        "image",
+        "build",
+        "environment",
+        "ports",
+        "volumes",
+        "healthcheck",
+        "network_mode",
+        "depends_on",
+        "command",
+    }
+    file = composed()
+    assert set(file) == {"name", "services", "volumes"}
+    for name, service in file["services"].items():
+        assert set(service) <= known, name
+        assert ("image" in service) != ("build" in service)
+        assert ":" in service.get("image", "tag:x").rpartition("/")[2]  # no image without its tag
+        for other in service.get("depends_on", {}):
+            assert other in file["services"]
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in file["volumes"]
+        for port in service.get("ports", []):
+            assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
+        shared = service.get("network_mode", "service:elasticsearch").removeprefix("service:")
+        assert shared in file["services"]
+    assert ":8." in file["services"]["elasticsearch"]["image"]
+
+
+def test_the_composed_services_first_commands_configure_the_cluster_beside_it(
+    tmp_path: Path,
+) -> None:
+    *_, script = composed()["services"]["rankwell"]["command"]
+    first = script.split("rankwell index")[0]
+    first = first.replace("/collection", str(tmp_path)).replace("/rankwell/", f"{REPOSITORY}/")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", first], check=True, env={**os.environ, "PATH": path})
+    config = load_config(tmp_path / "demo")
+    assert config.lexical.engine == "elasticsearch"
+    assert config.elasticsearch.urls == ("http://127.0.0.1:9200",)
+    assert config.elasticsearch.replicas == 0

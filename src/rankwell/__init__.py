@@ -12,7 +12,7 @@ from rankwell.data.records import Document, Hit, SearchResult
 
 if _typing.TYPE_CHECKING:
     from rankwell.ranker.collection import Collection
-    from rankwell.ranker.collection import open_collection as open
+    from rankwell.ranker.opening import open_collection as open
 
 __all__ = ["Collection", "Document", "Hit", "SearchResult", "open"]
 
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> _typing.Any:
     """Imports what an open collection needs once it is asked for; worker processes never do."""
     if name not in ("Collection", "open"):
         raise AttributeError(f"module 'rankwell' has no attribute '{name}'")
-    from rankwell.ranker import collection
+    from rankwell.ranker import collection, opening
 
-    globals().update(Collection=collection.Collection, open=collection.open_collection)
+    globals().update(Collection=collection.Collection, open=opening.open_collection)
     return globals()[name]

@@ -13,9 +13,9 @@ from rankwell.data.config import CONFIG_FILE
 from rankwell.data.terminal import err, out, say, shown_progress
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, write_config
-from rankwell.ranker.collection import open_collection
 from rankwell.ranker.commands import print_evaluation
 from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.opening import open_collection
 
 SAMPLE = "samples/cranfield"
 QUERY = "heat transfer in a hypersonic boundary layer"

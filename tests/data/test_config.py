@@ -25,6 +25,11 @@ from rankwell.data.errors import ConfigError
 
 SECTIONS = get_type_hints(Config)
 KEYS = [(name, key) for name, section in SECTIONS.items() for key in dataclasses.fields(section)]
+# texts of a form of their own, which the tests of what is refused know
+FORMED = {"engine", "method", "urls", "prefix", "vectors", "index", "fields", "without_lexical"} | {
+    "ca_file",
+    "fingerprint",
+}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -34,6 +39,8 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         get_type_hints(SECTIONS[section])[key.name],
         *(key.metadata[end] for end in ("low", "high")),
     )
+    if key.name in FORMED:
+        return st.just(key.default)
     names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
     if key.name in names:
         return st.sampled_from(names[key.name])
@@ -125,6 +132,25 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest_at_the_defaults(tmp_path
         ({"words": {"model": "skipgram"}}, r"model is 'skipgram'; did you mean 'skip-gram'"),
         ({"words": {"phrases": 1.5}}, r"\[words\] phrases is 1.5; it must be from 0.0 to 1.0"),
         ({"lexical": {"engine": "tantvy"}}, r"engine is 'tantvy'; did you mean 'tantivy'"),
+        ({"fusion": {"method": "rff"}}, r"\[fusion\] method is 'rff'; did you mean 'rrf'"),
+        ({"elasticsearch": {"urls": []}}, "urls is empty; name a host"),
+        ({"elasticsearch": {"urls": ["es:9200"]}}, "urls has 'es:9200'; expected http://HOST:PORT"),
+        ({"elasticsearch": {"urls": ["http://me:secret@es"]}}, "with no name or password in it"),
+        ({"elasticsearch": {"prefix": "My Index"}}, "prefix is 'My Index'; .* small letters"),
+        ({"elasticsearch": {"index": "a"}}, "index and fields go together"),
+        ({"elasticsearch": {"index": "a", "fields": ["x^"]}}, r"fields has 'x\^'; expected a name"),
+        ({"elasticsearch": {"ca_file": "a", "fingerprint": "b"}}, "both given; choose one"),
+        ({"elasticsearch": {"vectors": "int4"}}, "vectors is 'int4'; did you mean 'int8'"),
+        ({"elasticsearch": {"without_lexical": "go"}}, "without_lexical is 'go'; known are dense"),
+        ({"elasticsearch": {"vectors": "int8"}}, r'needs \[lexical\] engine = "elasticsearch"'),
+        (
+            {"elasticsearch": {"vectors": "int8", "without_lexical": "dense"}},
+            "puts the dense candidates into the cluster too",
+        ),
+        (
+            {"elasticsearch": {"index": "a", "fields": ["x"], "without_lexical": "dense"}},
+            "needs documents of rankwell's own",
+        ),
         ({"dense": {"encoder": "statik"}}, r"encoder is 'statik'; did you mean 'static'"),
     ],
 )

@@ -18,6 +18,7 @@ from rankwell.data.errors import MissingPackage, RankwellError, nearest
         ("DamagedJournal", 2, 503),
         ("Refused", 3, 500),
         ("Unavailable", 4, 503),
+        ("MissingIndex", 4, 503),
         ("MissingPackage", 4, 503),
     ],
 )

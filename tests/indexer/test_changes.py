@@ -1,18 +1,14 @@
 """What is new: counts that add up, whatever feeds and journal hold."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankwell.data.config import DocumentsConfig
 from rankwell.data.documents import content_hash
-from rankwell.data.errors import InputError
 from rankwell.data.records import Document, Rejected
-from rankwell.indexer.changes import Changes, Record, feed_records
+from rankwell.indexer.changes import Changes, Record
 
 
 def doc(doc_id: str, text: str = "text", **fields: object) -> Document:
@@ -163,24 +159,18 @@ def test_counts_add_up(
         assert changes.seen == before(*(doc(i, text) for i, text in wanted.items()))
 
 
-def test_feeds_are_read_in_the_order_of_the_sources(tmp_path: Path) -> None:
-    (tmp_path / "b.jsonl").write_text('{"_id": "1", "text": "x"}\n\nnonsense\n')
-    (tmp_path / "a.csv").write_text("_id,text\n2,y\n")
-    config = DocumentsConfig(sources=("b.jsonl", "a.csv"))
-    found = list(feed_records(config, tmp_path))
-    assert [(Path(file).name, line) for file, line, _ in found] == [
-        ("b.jsonl", 1),
-        ("b.jsonl", 3),
-        ("a.csv", 2),
+def test_what_the_engine_could_never_take_is_rejected_from_feeds_and_journal() -> None:
+    long, fine = doc("long"), doc("fine")
+    changes = Changes(
+        feed(long, fine),
+        {"longer": doc("longer")},
+        before(long),
+        keep=True,
+        fault_of=lambda document: "too long" if "long" in document.doc_id else None,
+    )
+    assert [document.doc_id for document, _ in changes.documents()] == ["fine"]
+    assert changes.rejected == [
+        Rejected("feed", 1, "too long"),
+        Rejected("the journal", 0, "too long"),
     ]
-    assert [type(record) for *_, record in found] == [Document, Rejected, Document]
-
-
-def test_a_source_that_vanishes_half_way_is_named(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "b.jsonl"):
-        (tmp_path / name).write_text('{"_id": "1", "text": "x"}\n')
-    records = feed_records(DocumentsConfig(sources=("a.jsonl", "b.jsonl")), tmp_path)
-    next(records)
-    (tmp_path / "b.jsonl").unlink()
-    with pytest.raises(InputError, match=r"b\.jsonl"):
-        list(records)
+    assert (changes.added, changes.deleted) == ({"fine"}, {"long"})

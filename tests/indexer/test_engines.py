@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contents import analysed
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import AnalysisConfig
+from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.config import AnalysisConfig, CollectionConfig, Config
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
 from rankwell.indexer import lexical
 from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.elasticsearch import engine as elasticsearch_engine
+from rankwell.indexer.elasticsearch.building import ensure_index
+from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
 from rankwell.indexer.lexical import TantivyEngine
 
 HIGHEST = 9
@@ -60,7 +68,41 @@ class Dense:
         return np.array([[float(is_known), 0, 0] for is_known in known], np.float32)
 
 
-FAMILY = [Lexical, LexicalHiding, Dense]
+class Elasticsearch(Lexical):
+    """The same documents in a real Elasticsearch, which knows their rows."""
+
+    config: Config
+    shards = 1
+
+    @classmethod
+    def engine(cls, folder: Path) -> ElasticsearchEngine:
+        connection = Connection(cls.config.elasticsearch)
+        return ElasticsearchEngine(connection, IndexRecord.load(folder))
+
+    @classmethod
+    def build(cls, folder: Path, levels: Sequence[int]) -> ElasticsearchEngine:
+        texts = ["apple " * level + "pear " * (HIGHEST - level) for level in levels]
+        documents = [Document(f"d{row}", text, "pear") for row, text in enumerate(texts)]
+        content = Content(cls.config, "analysis", *analysed(folder, documents))
+        connection = Connection(cls.config.elasticsearch)
+        record, loaded = ensure_index(connection, content)
+        connection.close()
+        assert (loaded.sent, loaded.indexed) == (len(levels), len(levels))
+        record.save(folder / "engine")
+        return cls.engine(folder / "engine")
+
+
+class ElasticsearchShardsHiding(Elasticsearch):
+    """The same in three shards, with pages from which hits are left out afterwards."""
+
+    shards = 3
+
+
+ELASTIC = [
+    pytest.param(family, marks=pytest.mark.elasticsearch, id=family.__name__)
+    for family in (Elasticsearch, ElasticsearchShardsHiding)
+]
+FAMILY = [Lexical, LexicalHiding, Dense, *ELASTIC]
 draws = random.Random(0)
 COLLECTIONS = {
     "one document": [4],
@@ -96,6 +138,16 @@ class Built:
 
 @pytest.fixture(scope="module", params=FAMILY, ids=lambda family: family.__name__)
 def family(request: pytest.FixtureRequest) -> Any:
+    if issubclass(request.param, Elasticsearch):
+        request.param.config = Config(
+            collection=CollectionConfig(name=request.param.__name__),
+            elasticsearch=ElasticsearchConfig(
+                urls=(request.getfixturevalue("cluster").url,),
+                shards=request.param.shards,
+                replicas=0,
+                timeout_ms=20_000,
+            ),
+        )
     return request.param
 
 
@@ -113,6 +165,9 @@ def built(
 def _road_of_filters(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if family is LexicalHiding:
         monkeypatch.setattr(lexical, "_MAX_ROWS_IN_QUERY", 0)
+    if family is ElasticsearchShardsHiding:
+        monkeypatch.setattr(elasticsearch_engine, "_MAX_ROWS_IN_QUERY", 0)
+        monkeypatch.setattr(elasticsearch_engine, "_MAX_PAGE", 64)
 
 
 @pytest.mark.parametrize("mask", MASKS)

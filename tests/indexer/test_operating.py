@@ -147,7 +147,7 @@ def test_prune_leaves_shared_files_whole_and_says_what_went(three_versions: Path
     (three_versions / "rankwell.toml").write_text(f"{config}[fusion]\nlexical_weight = 0.5\n")
     assert index_collection(three_versions).version == "000005"  # shares all of 000004's files
     said = json.loads(rankwell("prune", three_versions, "--keep", "1", "--json"))
-    assert said == {"removed": ["000001", "000002", "000003"]}
+    assert said == {"removed": ["000001", "000002", "000003"], "indexes": []}
     VersionStore(three_versions).remove("000004")
     assert VersionStore(three_versions).verify().name == "000005"
     assert rankwell("prune", three_versions) == "removed nothing\n"

@@ -15,8 +15,9 @@ from rankwell.data.analysis import words
 from rankwell.data.config import WordsConfig
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.readers import read_queries
-from rankwell.ranker.collection import MAX_QUERY_WORDS, Collection
+from rankwell.ranker.collection import Collection
 from rankwell.ranker.features import FEATURES
+from rankwell.ranker.terms import MAX_QUERY_WORDS
 
 DEPTH = 200
 EVERY_WORD = WordsConfig(dimensions=16, epochs=2, subsample=0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rankwell.data.config import LexicalConfig
+from rankwell.data.errors import Unavailable
 from rankwell.data.records import Candidates
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FEATURES, Scored
@@ -19,6 +20,8 @@ from rankwell.ranker.pipeline import (
     Request,
     Scorer,
     fuse,
+    fused_order,
+    reciprocal_ranks,
 )
 from rankwell.ranker.terms import resolve
 
@@ -237,3 +240,48 @@ def test_no_candidates_pass_through_all_stages(pool, request_of, first_stage):
     found = search(Ranking.start(nothing))
     assert len(found.scored) == 0
     assert len(found.trail) == 5
+
+
+def test_reciprocal_ranks_count_both_complete_orders_and_ties_share_the_better_rank():
+    lexical_K = np.array([0.5, 0.9, 0.5, 0.0], np.float32)
+    dense_K = np.array([0.1, 0.2, 0.7, 0.3], np.float32)
+    scored = Scored(np.arange(4), lexical_K, dense_K, lexical_K)
+    # ranks 2, 1, 2, 4 and 4, 3, 1, 2
+    expected = [1 / 62 + 1 / 64, 1 / 61 + 1 / 63, 1 / 62 + 1 / 61, 1 / 64 + 1 / 62]
+    assert reciprocal_ranks(scored).tolist() == pytest.approx(expected)
+
+
+def test_rrf_orders_the_fused_stage_and_leaves_the_convex_score_to_the_ranker(request_of):
+    scored = Scored(
+        np.array([3, 5, 8]),
+        np.array([0.9, 0.5, 0.0], np.float32),
+        np.array([0.0, 0.5, 0.9], np.float32),
+        np.array([0.9, 0.6, 0.1], np.float32),
+    )
+    start = Ranking.start(request_of("wing"))
+    # the second is second in both orders, which is less than first and last: 2/62 < 1/61 + 1/63
+    assert fused_order(start, scored, "rrf").scored.rows_K.tolist() == [3, 8, 5]
+    assert fused_order(start, scored, "rrf").scored.fused_K.tolist() == pytest.approx(
+        [0.9, 0.1, 0.6]
+    )
+    assert fused_order(start, scored).scored.rows_K.tolist() == [3, 5, 8]
+
+
+class Broken:
+    def search(self, queries, k, mask_N=None):
+        raise Unavailable("the cluster is down")
+
+
+def test_an_engine_that_is_down_leaves_the_other_only_where_the_request_allows_it(
+    pool, request_of, first_stage
+):
+    lexical = replace(first_stage.lexical, engine=Broken())
+    stage = replace(first_stage, lexical=lexical)
+    request = request_of("wing")
+    with pytest.raises(Unavailable, match="the cluster is down"):
+        stage(Ranking.start(request))
+    left = stage(Ranking.start(replace(request, without_lexical=True)))
+    assert left.degraded == ("without lexical candidates: the cluster is down",)
+    assert [part.time.name for part in left.trail] == ["lexical", "dense", "fused"]
+    alone = first_stage.dense(Ranking.start(request))
+    assert sorted(left.scored.rows_K.tolist()) == sorted(alone.scored.rows_K.tolist())

@@ -144,13 +144,13 @@ def test_each_version_and_configuration_is_searched_once(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    real = systems.Collection
+    real = systems.open_version
 
     def spy(folder: Path, version: object, config: object) -> object:
         opened.append(config)
         return real(folder, version, config)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(systems, "Collection", spy)
+    monkeypatch.setattr(systems, "open_version", spy)
     other = written(built, "[lexical]\nk1 = 2.0")
     gather_systems(built, ["lexical", "fused", "ranked", f"{other}:fused", other], QUERIES)
     assert len(opened) == 2

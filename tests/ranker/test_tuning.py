@@ -143,7 +143,7 @@ def test_the_candidates_are_those_that_the_engines_give_at_the_depths_on_trial(
     collection: Collection,
 ) -> None:
     judged = train_queries(collection.folder)
-    queries = judged_queries(judged.judgments, judged.texts, collection.documents.rows_of)
+    queries = judged_queries(judged.judgments, judged.texts)
     objective = FusedObjective(collection, queries)
     shallow = {**objective.live, "lexical.depth": 100, "dense.depth": 100}
     mapping = collection.config.to_mapping()

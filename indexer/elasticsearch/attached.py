@@ -1,0 +1,196 @@
+"""An index of the user's own, attached: searched where it is, never written to.
+
+It stays the truth, also while others write to it. Its candidates come with their texts.
+
+Shapes: Q queries, K candidates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.cluster import field_and_boost
+from rankwell.data.config import Config
+from rankwell.data.errors import InputError, NotFound, Unavailable
+from rankwell.data.readers import document_of
+from rankwell.data.records import Document
+from rankwell.indexer.elasticsearch.connection import Connection, Fault, fault_error
+from rankwell.indexer.elasticsearch.mappings import IndexMapping, read_mapping
+from rankwell.indexer.elasticsearch.reading import record_of_hit
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedHits:
+    """The candidates of one query in Elasticsearch's order.
+
+    Attributes:
+        documents: as they are now.
+        scores_K: float32; Elasticsearch's own.
+    """
+
+    documents: tuple[Document, ...]
+    scores_K: NDArray[np.float32]
+
+
+def check_attached(connection: Connection, config: Config) -> IndexMapping:
+    """Checks that the configured index has what the configuration says, and returns its fields.
+
+    Raises:
+        InputError: there is no such index, or a field is missing, or holds no text in any document.
+        Unavailable: the cluster does not answer.
+    """
+    cluster = config.elasticsearch
+    connection.check(connection.loading())
+    mapping = read_mapping(connection, cluster.index)
+    mapping.check_fields(cluster)
+    texts = config.documents.text_fields
+    mapping.check_texts((*config.documents.title_fields, *texts))
+    exists = [{"exists": {"field": name}} for name in texts]
+    answer = connection.call(
+        lambda c: c.count(index=cluster.index, query={"bool": {"should": exists}}),
+        connection.loading(),
+    )
+    if not answer["count"]:
+        raise InputError(
+            f"no document of the index {cluster.index} has a text in {' or '.join(texts)}; name "
+            "the field that holds it in [documents] text_fields"
+        )
+    return mapping
+
+
+class AttachedIndex:
+    """Candidates of the user's index by the analysis, fields and boosts that it has itself."""
+
+    def __init__(self, connection: Connection, config: Config) -> None:
+        """Asks what the index is made of; see `check_attached`."""
+        self._connection = connection
+        self._config = config
+        self._index = config.elasticsearch.index
+        self._names = (*config.documents.title_fields, *config.documents.text_fields)
+        self._mapping = check_attached(connection, config)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._connection.close()
+
+    def count(self) -> int:
+        """Returns how many documents the index has now."""
+        patience = self._connection.searching()
+        answer = self._connection.call(lambda c: c.count(index=self._index), patience)
+        return int(answer["count"])
+
+    def search(
+        self, query: str, k: int, filters: Sequence[Mapping[str, Any] | None]
+    ) -> list[AttachedHits]:
+        """Returns the best k documents for a query behind each of several filters.
+
+        Raises:
+            FilterError: a filter does not fit the index.
+            MissingIndex: the index is gone.
+            Unavailable: the cluster, or a shard of the index, did not answer in time.
+        """
+        patience = self._connection.searching()
+        queries = [self._query(query, filter_) for filter_ in filters]
+
+        def ask(client: Any) -> Any:
+            parts: list[Mapping[str, Any]] = []
+            for body in queries:
+                parts.append(
+                    # scores by the statistics of all shards
+                    {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
+                )
+                parts.append(
+                    {
+                        "query": body,
+                        "size": k,
+                        "_source": {"excludes": list(self._mapping.hidden)},
+                        "track_total_hits": False,
+                        "timeout": f"{max(1, round(patience.left_s * 1000))}ms",
+                    }
+                )
+            return client.msearch(index=self._index, searches=parts)
+
+        answers = self._connection.call(ask, patience)["responses"]
+        return [self._hits(answer) for answer in answers]
+
+    def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns which of some ids the index has."""
+        found: set[str] = set()
+        distinct = list(dict.fromkeys(doc_ids))
+        for start in range(0, len(distinct), 1000):
+            found |= self._known(distinct[start : start + 1000])
+        return np.array([doc_id in found for doc_id in doc_ids], bool)
+
+    def _known(self, doc_ids: list[str]) -> set[str]:
+        query = {"ids": {"values": doc_ids}}
+        answer = self._connection.call(
+            lambda c: c.search(index=self._index, query=query, size=len(doc_ids), source=False),
+            self._connection.searching(),
+        )
+        return {hit["_id"] for hit in answer["hits"]["hits"]}
+
+    def document(self, doc_id: str) -> Document:
+        """Returns a document as it is now.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        answer = self._connection.call(
+            lambda c: c.search(index=self._index, query={"ids": {"values": [doc_id]}}, size=1),
+            self._connection.searching(),
+        )
+        if not answer["hits"]["hits"]:
+            raise NotFound(f"there is no document '{doc_id}' in the index {self._index}")
+        return self._document(answer["hits"]["hits"][0])
+
+    def explain(self, query: str, doc_id: str) -> Any:
+        """Returns Elasticsearch's own explanation of a document's score."""
+        body = {"bool": {"must": [self._query(query, None)], "filter": [_with_id(doc_id)]}}
+        answer = self._connection.call(
+            lambda c: c.search(index=self._index, query=body, size=1, explain=True, source=False),
+            self._connection.searching(),
+        )
+        hits = answer["hits"]["hits"]
+        return hits[0].get("_explanation") if hits else None
+
+    def _query(self, query: str, filter_: Mapping[str, Any] | None) -> dict[str, Any]:
+        fields = [field_and_boost(field) for field in self._config.elasticsearch.fields]
+        match: dict[str, Any] = {
+            "query": query,
+            "fields": [f"{name}^{boost:g}" for name, boost in fields],
+        }
+        if self._config.elasticsearch.analyzer:
+            match["analyzer"] = self._config.elasticsearch.analyzer
+        filters = [] if filter_ is None else [self._mapping.filter(filter_)]
+        return {"bool": {"must": [{"multi_match": match}], "filter": filters}}
+
+    def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
+        if "error" in answer:
+            fault = Fault.of(answer["status"], answer["error"])
+            raise fault_error(fault, self._connection.where)
+        failed = answer["_shards"]["failed"]
+        if failed or answer["timed_out"]:
+            raise Unavailable(
+                f"{self._index} was not searched whole: {failed} of {answer['_shards']['total']} "
+                f"shards failed, {'' if answer['timed_out'] else 'not '}timed out"
+            )
+        hits = answer["hits"]["hits"]
+        return AttachedHits(
+            tuple(self._document(hit) for hit in hits),
+            np.array([hit["_score"] for hit in hits], np.float32),
+        )
+
+    def _document(self, hit: Mapping[str, Any]) -> Document:
+        """Returns a hit as a document; where its text is none, as one without a text."""
+        record = record_of_hit(hit, self._names)
+        try:
+            return document_of(record, self._config.documents)
+        except ValueError:
+            return Document(hit["_id"], "")
+
+
+def _with_id(doc_id: str) -> dict[str, Any]:
+    return {"ids": {"values": [doc_id]}}

@@ -1,0 +1,395 @@
+"""Which engines a version has: built for it, opened for a search, mended where they are gone.
+
+The lexical engine is tantivy, whose files are a version's own, or Elasticsearch, of which a version
+holds the name of an index. Where an Elasticsearch is, comes from the folder's rankwell.toml and not
+from the version: a cluster may move.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.config import (
+    CONFIG_FILE,
+    ELASTICSEARCH,
+    Config,
+    config_from_mapping,
+    load_config,
+)
+from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import RankwellError, Unavailable
+from rankwell.data.forward import ForwardIndex, open_forward_index
+from rankwell.data.progress import Progress, silent
+from rankwell.data.protocols import CandidateEngine
+from rankwell.data.records import Document
+from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version, VersionStore
+from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.lexical import TantivyEngine
+
+Engine = CandidateEngine[Any]
+
+# the client is an optional package: its modules are imported where a configuration asks for them
+ELASTICSEARCH_RECORD = "elasticsearch.json"
+_LONGEST_ALIAS_WAIT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What a lexical index is made of.
+
+    Attributes:
+        config: of the version.
+        forward: the terms of every row.
+        documents: what is shown and filtered, and which rows are live.
+        analysis: the fingerprint of the analysis.
+        vectors: the folder of the documents' vectors, for an index that holds them too.
+        encoder: the fingerprint of their encoder.
+    """
+
+    config: Config
+    forward: ForwardIndex
+    documents: DocumentStore
+    analysis: str
+    vectors: Path
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The version whose lexical index a new one carries on.
+
+    Attributes:
+        version: of the same analysis.
+        dead_rows: int64; its rows that are deleted or replaced.
+        num_fresh: how many of the last rows it does not have.
+    """
+
+    version: Version
+    dead_rows: NDArray[np.int64]
+    num_fresh: int
+
+
+def faults_of_documents(config: Config) -> Callable[[Document], str | None]:
+    """Returns what says why the configured engine could never take a document; None: it can."""
+    if config.lexical.engine != ELASTICSEARCH:
+        return lambda document: None
+    from rankwell.indexer.elasticsearch.bulk import fault_of_document
+
+    def fault(document: Document) -> str | None:
+        num_bytes = len(document.text.encode()) + len(document.title.encode())
+        return fault_of_document(document.doc_id, num_bytes, config.elasticsearch)
+
+    return fault
+
+
+def same_index(version: Version, config: Config) -> bool:
+    """Returns whether the lexical index of a version would be the same under a configuration."""
+    then = config_from_mapping(version.manifest.config)
+    if config.lexical.engine != ELASTICSEARCH:
+        return then.lexical.engine != ELASTICSEARCH
+    return (
+        then.lexical.engine,
+        then.lexical.k1,
+        then.lexical.b,
+        then.collection.name,
+        then.elasticsearch.layout,
+    ) == (
+        config.lexical.engine,
+        config.lexical.k1,
+        config.lexical.b,
+        config.collection.name,
+        config.elasticsearch.layout,
+    )
+
+
+def build_lexical(
+    target: Path,
+    indexed: Indexed,
+    folder: Path,
+    before: Before | None = None,
+    *,
+    rejected: Path,
+    progress: Progress = silent,
+) -> None:
+    """Builds the configured lexical index.
+
+    Args:
+        target: the folder for its files.
+        indexed: what it is made of.
+        folder: the collection's.
+        before: a version whose index may be carried on; None: built from nothing.
+        rejected: a file for the documents that a cluster refuses.
+        progress: told of the documents.
+
+    Raises:
+        InputError: the cluster refused documents, which are in `rejected`.
+        Unavailable: the cluster is away for too long.
+    """
+    if indexed.config.lexical.engine == ELASTICSEARCH:
+        _build_in_cluster(target, indexed, folder, before, rejected, progress)
+        return
+    forward, live_N = indexed.forward, indexed.documents.live_N
+    if before is None or uses_elasticsearch(before.version):
+        engine = TantivyEngine.build(target, forward, live_N)
+    else:
+        base = before.version.folder / LEXICAL
+        engine = TantivyEngine.extend(target, base, forward, before.dead_rows, before.num_fresh)
+    engine.close()
+
+
+def _build_in_cluster(
+    target: Path,
+    indexed: Indexed,
+    folder: Path,
+    before: Before | None,
+    rejected: Path,
+    progress: Progress,
+) -> None:
+    from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
+
+    config = _located(indexed.config, folder)
+    content = _content(replace(indexed, config=config))
+    carried = before.version if before and uses_elasticsearch(before.version) else None
+    with _connected(config.elasticsearch, folder) as connection:
+        try:
+            started = _content_of(carried, folder) if carried else None
+            record, _ = ensure_index(connection, content, started, progress)
+        except RefusedDocuments as error:
+            error.write(rejected)
+            raise
+    record.save(target)
+
+
+def count_lexical(lexical: Path, config: Config, folder: Path) -> int:
+    """Returns how many documents a lexical index holds.
+
+    Args:
+        lexical: the folder of its files.
+        config: of the version.
+        folder: the collection's.
+
+    Raises:
+        DamagedVersion: files of it are missing or malformed.
+        Unavailable: its cluster does not answer, or lost the index.
+    """
+    if not (lexical / ELASTICSEARCH_RECORD).exists():
+        with closing(TantivyEngine(lexical)) as engine:
+            return engine.count()
+    from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
+
+    record = IndexRecord.load(lexical)
+    with _connected(cluster_of(folder, config), folder) as connection:
+        return count_documents(connection, record.index)
+
+
+@contextmanager
+def _connected(cluster: ElasticsearchConfig, folder: Path) -> Iterator[Any]:
+    """Gives a connection, which is closed at the end."""
+    from rankwell.indexer.elasticsearch.connection import Connection
+
+    connection = Connection(cluster, folder)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def open_lexical(version: Version, config: Config, folder: Path) -> Engine:
+    """Opens the lexical engine that a version names.
+
+    Raises:
+        DamagedVersion: files of it are missing or malformed.
+        Unavailable: its cluster does not answer, or lost the index, and the configuration does not
+            allow to search without it.
+    """
+    if not uses_elasticsearch(version):
+        return TantivyEngine(version.folder / LEXICAL)
+    from rankwell.indexer.elasticsearch.connection import Connection
+    from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+    from rankwell.indexer.elasticsearch.owned import IndexRecord
+
+    record = IndexRecord.load(version.folder / LEXICAL)
+    cluster = cluster_of(folder, config)
+    lexical = ElasticsearchEngine(Connection(cluster, folder), record)
+    try:
+        lexical.check()
+    except Unavailable:
+        if cluster.without_lexical != "dense":
+            lexical.close()
+            raise
+    except BaseException:
+        lexical.close()
+        raise
+    return lexical
+
+
+def open_dense(version: Version, lexical: Engine) -> Engine:
+    """Opens the dense engine that a version names, in the lexical engine's cluster or beside it.
+
+    Raises:
+        DamagedVersion: files of it are missing or malformed.
+    """
+    if not isinstance(lexical, TantivyEngine):
+        from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+
+        # an encoder on trial has its vectors beside an index with those of another
+        encoder = version.manifest.fingerprints["encoder"]
+        if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors_of(encoder):
+            return lexical.vectors()
+    return FaissEngine(version.folder / VECTORS)
+
+
+def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:
+    """Returns an engine's own explanation of a document's score; None where it has none."""
+    if isinstance(engine, TantivyEngine):
+        return None
+    from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+
+    return engine.explain(query, doc_id) if isinstance(engine, ElasticsearchEngine) else None
+
+
+def mend_lexical(version: Version, folder: Path, progress: Progress = silent) -> bool:
+    """Builds the index of a version again where its cluster lost it; returns whether it had to."""
+    if not uses_elasticsearch(version):
+        return False
+    from rankwell.indexer.elasticsearch.building import ensure_index
+
+    _, content = _content_of(version, folder)
+    with _connected(content.config.elasticsearch, folder) as connection:
+        return bool(ensure_index(connection, content, None, progress)[1].sent)
+
+
+def follow_live(folder: Path) -> str | None:
+    """Moves the alias in the cluster to the live version's index, where it stands elsewhere.
+
+    Returns:
+        Why it could not be moved; searches through rankwell do not use it.
+    """
+    version = VersionStore(folder).open()
+    if not uses_elasticsearch(version):
+        return None
+    from rankwell.indexer.elasticsearch.owned import IndexRecord, follow
+
+    try:
+        config = config_from_mapping(version.manifest.config)
+        record = IndexRecord.load(version.folder / LEXICAL)
+        cluster = cluster_of(folder, config)
+        cluster = replace(cluster, wait_s=min(cluster.wait_s, _LONGEST_ALIAS_WAIT_S))
+        with _connected(cluster, folder) as connection:
+            follow(connection, config, record.index)
+    except RankwellError as error:
+        return f"the alias of the live index was not moved: {error}"
+    return None
+
+
+def unused_indexes(folder: Path, *, delete: bool = False) -> list[str]:
+    """Returns the collection's indexes in the cluster that no version names, once deleted or not.
+
+    What a job at work is loading is unused too: delete under the collection's lock.
+
+    Raises:
+        Unavailable: the cluster does not answer.
+    """
+    if not (folder / CONFIG_FILE).exists():
+        return []
+    config = load_config(folder)
+    if config.lexical.engine != ELASTICSEARCH:
+        return []
+    from rankwell.indexer.elasticsearch.owned import delete_index, leftovers
+
+    with _connected(config.elasticsearch, folder) as connection:
+        found = leftovers(connection, config, _named_indexes(folder))
+        for index in found if delete else ():
+            delete_index(connection, index)
+        return found
+
+
+def forget_deleted(folder: Path) -> list[str]:
+    """Deletes indexes that no version names, and what was deleted from those that are named.
+
+    Returns:
+        The indexes that were deleted.
+
+    Raises:
+        Unavailable: the cluster does not answer.
+    """
+    gone = unused_indexes(folder, delete=True)
+    if named := _named_indexes(folder):
+        from rankwell.indexer.elasticsearch.owned import expunge
+
+        config = config_from_mapping(VersionStore(folder).open().manifest.config)
+        with _connected(cluster_of(folder, config), folder) as connection:
+            for index in sorted(named):
+                expunge(connection, index)
+    return gone
+
+
+def _named_indexes(folder: Path) -> set[str]:
+    store = VersionStore(folder)
+    versions = [
+        version for name in store.names() if uses_elasticsearch(version := store.open(name))
+    ]
+    if not versions:
+        return set()
+    from rankwell.indexer.elasticsearch.owned import IndexRecord
+
+    return {IndexRecord.load(version.folder / LEXICAL).index for version in versions}
+
+
+def uses_elasticsearch(version: Version) -> bool:
+    """Returns whether a version's lexical index is in a cluster."""
+    return (version.folder / LEXICAL / ELASTICSEARCH_RECORD).exists()
+
+
+def cluster_of(folder: Path, config: Config) -> ElasticsearchConfig:
+    """Returns where the cluster is: as the folder says now, or as the version said."""
+    if not (folder / CONFIG_FILE).exists():
+        return config.elasticsearch
+    return load_config(folder).elasticsearch
+
+
+def _located(config: Config, folder: Path) -> Config:
+    """Returns a version's configuration with its cluster where the folder says that it is now."""
+    own = config.elasticsearch
+    now = replace(
+        cluster_of(folder, config), prefix=own.prefix, shards=own.shards, vectors=own.vectors
+    )
+    return replace(config, elasticsearch=now)
+
+
+def _content(indexed: Indexed) -> Any:
+    """Returns what an index in a cluster is made of: the live rows."""
+    from rankwell.indexer.elasticsearch.owned import Content
+
+    with_vectors = indexed.config.elasticsearch.vectors != "none"
+    return Content(
+        indexed.config,
+        indexed.analysis,
+        indexed.forward,
+        indexed.documents,
+        open_vectors(indexed.vectors) if with_vectors else None,
+        indexed.encoder,
+    )
+
+
+def _content_of(version: Version, folder: Path) -> Any:
+    """Returns the index that a version names in its cluster, and what it is made of."""
+    from rankwell.indexer.elasticsearch.owned import IndexRecord
+
+    fingerprints = version.manifest.fingerprints
+    indexed = Indexed(
+        _located(config_from_mapping(version.manifest.config), folder),
+        open_forward_index(version.folder / FORWARD),
+        DocumentStore(version.folder / DOCUMENTS),
+        fingerprints["analysis"],
+        version.folder / VECTORS,
+        fingerprints["encoder"],
+    )
+    return IndexRecord.load(version.folder / LEXICAL), _content(indexed)

@@ -1,0 +1,192 @@
+"""A collection whose documents stay in an index of the user's own.
+
+Candidates are asked for where they are, at every search, and come with their texts. These become a
+forward index in memory, with the term statistics and the word vectors of a sample of the index, so
+that the same features and the same ranker score them.
+
+Shapes: K candidates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import Config, config_from_mapping
+from rankwell.data.protocols import Encoder
+from rankwell.data.records import Document
+from rankwell.data.versions import Version
+from rankwell.indexer.adding import check_changeable
+from rankwell.indexer.elasticsearch.attached import AttachedIndex
+from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.engines import cluster_of
+from rankwell.ranker.collection import Collection
+from rankwell.ranker.live import LivePart
+from rankwell.ranker.pipeline import (
+    Found,
+    NamedStage,
+    Ranking,
+    Request,
+    Scorer,
+    Stage,
+    fused_order,
+)
+from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
+from rankwell.ranker.terms import resolve
+
+
+class AttachedCollection(Collection):
+    """A version made of a sample, over an index that is searched where it is."""
+
+    def __init__(
+        self,
+        folder: Path,
+        version: Version,
+        config: Config | None = None,
+        *,
+        with_ranker: bool = True,
+    ) -> None:
+        """Asks the cluster for the index, and opens the version; see `Collection`.
+
+        Raises:
+            InputError: the index is not what the configuration says.
+            Unavailable: the cluster does not answer.
+        """
+        own = config or config_from_mapping(version.manifest.config)
+        self._index = AttachedIndex(Connection(cluster_of(folder, own), folder), own)
+        try:
+            super().__init__(folder, version, config, with_ranker=with_ranker, with_journal=False)
+        except BaseException:
+            self._index.close()
+            raise
+
+    def close(self) -> None:
+        """Lets go of the sample's engines and of the cluster."""
+        super().close()
+        self._index.close()
+
+    def __len__(self) -> int:
+        """Returns the number of documents in the index now."""
+        return self._index.count()
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages whose order can be looked at; lexical is Elasticsearch's own order."""
+        return ("lexical", "fused", *(("ranked",) if self.ranker else ()))
+
+    def rerank(
+        self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
+    ) -> list[RankedText]:
+        """Scores texts that come from elsewhere, best first; see `Collection.rerank`."""
+        titles = titles_of(texts, titles)
+        request, _ = self._request(query, None, None)
+        first = self.first_stage(Ranking.start(request))
+        assert first.found is not None
+        assert first.reference is not None
+        known = [first.found.documents[row] for row in first.reference.rows_K]
+        # one pool for all: numbers of words that the sample lacks mean something in one pool only
+        pool = pool_of_texts(
+            self.pool,
+            self.analyzer,
+            self.encoder,
+            [*(document.title for document in known), *titles],
+            [*(document.text for document in known), *texts],
+        )
+        request = replace(request, terms=resolve(request.query, pool.forward))
+        rows = np.arange(len(known) + len(texts))
+        scored = self.scorer.scored(rows, pool, request.terms, request)
+        given = scored.take(slice(len(known), None))
+        reference = scored.take(slice(0, len(known)))
+        ranking = replace(Ranking.start(request), reference=reference, found=Found((), pool))
+        return ranked_texts(self.ranker, self.features, ranking, given, pool, request.terms)
+
+    def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns which of some ids the index has."""
+        return self._index.known(doc_ids)
+
+    def document(self, doc_id: str) -> Document:
+        """Returns a document as it is now; see `Collection.document`."""
+        return self._index.document(doc_id)
+
+    def put(self, documents: Sequence[Document]) -> int:
+        """Refuses: an attached index is never written to."""
+        check_changeable(self.config)
+        return super().put(documents)
+
+    def delete(self, doc_id: str) -> int:
+        """Refuses: an attached index is never written to."""
+        check_changeable(self.config)
+        return super().delete(doc_id)
+
+    def _first_stage(self) -> Stage:
+        attached = Attached(self._index, self.pool, self.analyzer, self.encoder, self.scorer)
+        return attached % self.config.fusion.depth >> FuseFound(self.config.fusion.method)
+
+    def _request(
+        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
+    ) -> tuple[Request, tuple[str, ...]]:
+        request, degraded = super()._request(query, None, live)
+        return replace(request, condition=filter_), degraded
+
+    def _explained(self, ranking: Ranking, doc_id: str) -> Any:
+        return self._index.explain(ranking.request.query.text, doc_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Attached(NamedStage):
+    """The candidates of an attached index, with their texts, in Elasticsearch's order."""
+
+    index: AttachedIndex
+    pool: Pool
+    analyzer: Analyzer
+    encoder: Encoder
+    scorer: Scorer
+    depth: int = 200
+    name: str = "lexical"
+
+    def __mod__(self, k: int) -> "Attached":
+        """Returns the same candidates to another depth."""
+        return replace(self, depth=k)
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Asks the index, with and without the filter: the reference list is unfiltered."""
+        request = ranking.request
+        filters = [None] if request.condition is None else [request.condition, None]
+        searches = self.index.search(request.query.text, self.depth, filters)
+        asked, unfiltered = searches[0], searches[-1]
+        together = {d.doc_id: d for d in (*asked.documents, *unfiltered.documents)}
+        row_of = {doc_id: row for row, doc_id in enumerate(together)}
+        documents = tuple(together.values())
+        pool = pool_of_texts(
+            self.pool,
+            self.analyzer,
+            self.encoder,
+            [document.title for document in documents],
+            [document.text for document in documents],
+        )
+        request = replace(request, terms=resolve(request.query, pool.forward))
+        scored = self.scorer.scored(np.arange(len(documents)), pool, request.terms, request)
+        unfiltered_K = np.array([row_of[d.doc_id] for d in unfiltered.documents], np.int64)
+        start = replace(ranking, request=request, found=Found(documents, pool))
+        reference = fused_order(start, scored.take(unfiltered_K)).reference
+        # the documents that were asked for come first, in the order of their rows
+        found = scored.take(slice(0, len(asked.documents)))
+        return replace(start.ordered(found, asked.scores_K), reference=reference)
+
+
+@dataclass(frozen=True, slots=True)
+class FuseFound(NamedStage):
+    """Candidates of one engine, which came with both scores complete, in their fused order."""
+
+    method: str = "convex"
+    name: str = "fused"
+
+    def run(self, ranking: Ranking) -> Ranking:
+        """Orders the candidates; the reference list stays what it is."""
+        fused = fused_order(ranking, ranking.scored, self.method)
+        return replace(fused, reference=ranking.reference)

@@ -1,0 +1,73 @@
+"""What the tests of Elasticsearch share: connections to the real server, and content to index."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contents import analysed
+
+from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.config import (
+    CollectionConfig,
+    Config,
+    LexicalConfig,
+)
+from rankwell.data.records import Document
+from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.elasticsearch.owned import Content
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def connect(cluster: Any) -> Iterator[Callable[..., Connection]]:
+    """Returns a function that connects to the shared server, with other settings if wanted."""
+    opened: list[Connection] = []
+
+    def connect(**settings: Any) -> Connection:
+        given = {"urls": (cluster.url,), "replicas": 0, "timeout_ms": 20_000, "wait_s": 60}
+        opened.append(Connection(ElasticsearchConfig(**{**given, **settings})))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def connection(connect: Callable[..., Connection]) -> Connection:
+    """A connection to the shared server."""
+    return connect()
+
+
+@pytest.fixture
+def ask(connection: Connection) -> Callable[..., Any]:
+    """Returns a function that asks the shared server something, past all that is tested."""
+    return lambda question: connection.call(question, connection.loading())
+
+
+@pytest.fixture
+def index(ask: Callable[..., Any]) -> Iterator[str]:
+    """The name of an index that is deleted in the end; a test makes it."""
+    name = f"users-{next(numbers)}"
+    yield name
+    ask(lambda c: c.indices.delete(index=name, ignore_unavailable=True))
+
+
+@pytest.fixture
+def content_of(connection: Connection, tmp_path: Path) -> Callable[..., Content]:
+    """Returns a function that analyses documents into what an index is made of."""
+    name = f"collection {next(numbers)}"
+
+    def build(*documents: Document, **parts: Any) -> Content:
+        forward, store = analysed(tmp_path / f"content-{next(numbers)}", documents)
+        config = Config(
+            collection=CollectionConfig(name=name),
+            lexical=LexicalConfig(engine="elasticsearch"),
+            elasticsearch=parts.pop("cluster", connection.config),
+        )
+        return Content(config, "analysis", forward, store, **parts)
+
+    return build
