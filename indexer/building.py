@@ -37,10 +37,11 @@ from rankwell.data.versions import (
 from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
+from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.encoding import NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.engines import Before, Indexed, build_lexical, count_lexical
 from rankwell.indexer.shards import SPOOL, read_segmented
+from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors, open_vectors, save_vectors
 from rankwell.indexer.work import Work, key_of
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.run import Report
@@ -148,9 +149,9 @@ def write_vectors(
     """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder."""
     encoder.save(folder / ENCODER)
     write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
-    vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
+    save_vectors(folder / VECTORS, DocumentVectors.of(encoder.encode_forward(forward)))
     save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(folder / VECTORS, vectors_ND, live_N).close()
+    FaissEngine.build(folder / VECTORS, live_N).close()
 
 
 def build_parts(
@@ -372,16 +373,16 @@ class _Building:
 
         def make(folder: Path) -> None:
             self._progress("encoding documents", 0, fresh.num_rows)
-            fresh_ND = encoder.encode_forward(fresh).astype(np.float16)
+            encoded = DocumentVectors.of(encoder.encode_forward(fresh))
             self._progress("encoding documents", fresh.num_rows, fresh.num_rows)
             before = [open_vectors(base.version.folder / VECTORS)] if base is not None else []
-            vectors_ND = save_vectors(folder, np.concatenate([*before, fresh_ND]))
+            save_vectors(folder, *before, encoded)
             save_array(folder / WORDS_FILE, encoder.words_of(forward))
-            FaissEngine.build(folder, vectors_ND, live_N).close()
+            FaissEngine.build(folder, live_N).close()
 
         folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)
         with closing(FaissEngine(folder)) as engine:
-            return engine.recall(open_vectors(folder), live_N)
+            return engine.recall(live_N)
 
 
 def canary_texts(encoder: StaticEncoder) -> list[str]:

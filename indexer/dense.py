@@ -1,6 +1,6 @@
-"""The dense engine: exact inner products by FAISS, and the stored vectors they are made of.
+"""The dense engine: exact inner products by FAISS.
 
-Shapes: N documents, D dimensions, Q queries.
+Shapes: N rows, P vectors, D dimensions, Q queries.
 """
 
 from pathlib import Path
@@ -12,18 +12,14 @@ from numpy.typing import NDArray
 
 from rankwell.data.arrays import open_array, save_array
 from rankwell.data.errors import DamagedVersion, MissingPackage
-from rankwell.data.forward import ForwardIndex
 from rankwell.data.records import PADDING_ROW, Candidates
 from rankwell.indexer.selection import padded, top_rows
+from rankwell.indexer.vectors import open_vectors
 
-VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
-# the trained word of each surface form of the forward index, -1 where it has none: int32 [V]
-WORDS_FILE = "words.npy"
-# rows that are never candidates: documents without known words, and dead ones
+# vectors that are never candidates: of documents without known words, and of dead rows
 ZEROS_FILE = "zeros.npy"
 
-_ADDED_ROWS = 1 << 16
 _SAMPLE_ROWS = 64
 _SAMPLE_K = 10
 
@@ -35,42 +31,6 @@ def _faiss() -> ModuleType:
         raise MissingPackage("faiss", "cpu") from None
     module: ModuleType = faiss
     return module
-
-
-def save_vectors(
-    folder: Path, vectors_ND: NDArray[np.float32] | NDArray[np.float16]
-) -> NDArray[np.float16]:
-    """Writes document vectors in half precision: what every dense score is computed from."""
-    folder.mkdir(parents=True, exist_ok=True)
-    half_ND = vectors_ND.astype(np.float16)
-    save_array(folder / VECTORS_FILE, half_ND)
-    return half_ND
-
-
-def open_vectors(folder: Path) -> NDArray[np.float16]:
-    """Maps the document vectors of a version into memory: float16 [N, D]."""
-    try:
-        vectors_ND: NDArray[np.float16] = open_array(folder / VECTORS_FILE)
-        return vectors_ND
-    except (OSError, EOFError, ValueError) as error:
-        raise DamagedVersion(f"the vectors in {folder} cannot be opened: {error}") from None
-
-
-def open_words(folder: Path, forward: ForwardIndex, num_words: int) -> NDArray[np.int32]:
-    """Maps the trained word of each surface form into memory: int32 [V].
-
-    Raises:
-        DamagedVersion: the file is missing, or points outside of the words.
-    """
-    try:
-        word_of_V: NDArray[np.int32] = open_array(folder / WORDS_FILE)
-        if len(word_of_V) != forward.vocabulary.num_surfaces:
-            raise ValueError(f"{len(word_of_V)} entries")
-        if word_of_V.size and not -1 <= word_of_V.min() <= word_of_V.max() < num_words:
-            raise ValueError("a number is out of range")
-        return word_of_V
-    except (OSError, EOFError, ValueError) as error:
-        raise DamagedVersion(f"{folder / WORDS_FILE} cannot be used: {error}") from None
 
 
 class FaissEngine:
@@ -89,6 +49,9 @@ class FaissEngine:
                 str(folder / INDEX_FILE), self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
             )
             self._zeros = open_array(folder / ZEROS_FILE)
+            self._vectors = open_vectors(folder)
+            if self._index.ntotal != len(self._vectors.vectors_PD):
+                raise ValueError(f"it has {self._index.ntotal} vectors of others")
         except (RuntimeError, OSError, EOFError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DamagedVersion(
@@ -96,52 +59,51 @@ class FaissEngine:
             ) from None
 
     @classmethod
-    def build(
-        cls, folder: Path, vectors_ND: NDArray[np.float16], live_N: NDArray[np.bool_] | None = None
-    ) -> "FaissEngine":
-        """Writes an index of the live rows' vectors into a folder and opens it.
+    def build(cls, folder: Path, live_N: NDArray[np.bool_] | None = None) -> "FaissEngine":
+        """Writes an index of the vectors that a folder holds beside them, and opens it.
 
         Args:
-            folder: of the index.
-            vectors_ND: of all rows.
+            folder: of the vectors.
             live_N: which rows are live; None: all.
         """
         faiss = _faiss()
-        live_N = np.ones(len(vectors_ND), bool) if live_N is None else live_N
-        folder.mkdir(parents=True, exist_ok=True)
-        index = faiss.IndexFlatIP(vectors_ND.shape[1])
-        for start in range(0, len(vectors_ND), _ADDED_ROWS):
-            rows = slice(start, start + _ADDED_ROWS)
-            # a row of zeros is never a candidate, so the dead ones become that
-            index.add(vectors_ND[rows].astype(np.float32) * live_N[rows, None])
+        vectors = open_vectors(folder)
+        live_P = np.ones(len(vectors.vectors_PD), bool)
+        if live_N is not None:
+            live_P = np.repeat(live_N, np.diff(vectors.starts_N))
+        index = faiss.IndexFlatIP(vectors.dimensions)
+        for part, block in vectors.blocks():
+            # a vector of zeros is never a candidate, so the dead ones become that
+            index.add(block.astype(np.float32) * live_P[part, None])
         with (folder / INDEX_FILE).open("wb") as file:
             # given a name, FAISS would not notice that the last bytes found no room
             faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-        save_array(folder / ZEROS_FILE, np.flatnonzero(~(vectors_ND.any(1) & live_N)))
+        save_array(folder / ZEROS_FILE, np.flatnonzero(~(vectors.vectors_PD.any(1) & live_P)))
         return cls(folder)
 
-    def recall(self, vectors_ND: NDArray[np.float16], live_N: NDArray[np.bool_]) -> float:
+    def recall(self, live_N: NDArray[np.bool_]) -> float:
         """Returns the share of the true ten nearest rows that it finds, over a sample of rows.
 
         A row counts as found where its inner product is no less than that of the true tenth.
         """
-        rows = np.flatnonzero(live_N & vectors_ND.any(1))
-        rows = rows[:: max(1, len(rows) // _SAMPLE_ROWS)][:_SAMPLE_ROWS]
-        if not len(rows):
+        vectors = self._vectors
+        # a row without words is no candidate
+        known_P = vectors.vectors_PD.any(1) & np.repeat(live_N, np.diff(vectors.starts_N))
+        known_N = np.maximum.reduceat(known_P, vectors.starts_N[:-1]) if len(vectors) else live_N
+        rows = np.flatnonzero(known_N)
+        k = min(_SAMPLE_K, len(rows))
+        if not k:
             return 1.0
-        queries_QD = vectors_ND[rows].astype(np.float32)
-        k = min(_SAMPLE_K, int(live_N.sum()))
-        best_Qk = np.full((len(rows), k), -np.inf, np.float32)
-        for start in range(0, len(vectors_ND), _ADDED_ROWS):
-            part = slice(start, start + _ADDED_ROWS)
-            scores = queries_QD @ vectors_ND[part].astype(np.float32).T
-            scores[:, ~live_N[part]] = -np.inf
-            best_Qk = -np.sort(-np.concatenate([best_Qk, scores], axis=1), axis=1)[:, :k]
+        sample = rows[:: max(1, len(rows) // _SAMPLE_ROWS)][:_SAMPLE_ROWS]
+        queries_QD = vectors.vectors_PD[vectors.starts_N[sample]].astype(np.float32)
         found = self.search(queries_QD, k)
-        is_found_Qk = (found.rows_QK >= 0) & (found.scores_QK >= best_Qk[:, -1:] - 1e-4)
-        # a row without words is no candidate, though its product may be among the best
-        wanted_Q = np.minimum((best_Qk > 0).sum(1), k).clip(min=1)
-        return float((is_found_Qk.sum(1) / wanted_Q).clip(max=1).mean())
+        shares = []
+        for query_D, found_k, scores_k in zip(
+            queries_QD, found.rows_QK, found.scores_QK, strict=True
+        ):
+            tenth = np.partition(vectors.scores(rows, query_D), -k)[-k]
+            shares.append(((found_k >= 0) & (scores_k >= tenth - 1e-4)).sum() / k)
+        return float(np.mean(shares).clip(max=1))
 
     def search(
         self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None
@@ -151,18 +113,24 @@ class FaissEngine:
         A vector of zeros, of a query without known words, has no candidates.
         """
         parameters: Any = None
-        limit = self.count()
+        limit = len(self._vectors.vectors_PD)
         if mask_N is not None:
-            limit = int(mask_N.sum())
-            bitmap = np.packbits(mask_N, bitorder="little")
+            mask_P = np.repeat(mask_N, np.diff(self._vectors.starts_N))
+            limit = int(mask_P.sum())
+            bitmap = np.packbits(mask_P, bitorder="little")
             selector = self._faiss.IDSelectorBitmap(bitmap)
             parameters = self._faiss.SearchParameters(sel=selector)
 
         def fetch_for(query_1D: NDArray[np.float32]) -> Any:
             def fetch(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-                scores, rows = self._index.search(query_1D, n, params=parameters)
+                scores, found = self._index.search(query_1D, n, params=parameters)
                 # a document without known words is near nothing, though its product is 0, not least
-                return np.where(np.isin(rows[0], self._zeros), PADDING_ROW, rows[0]), scores[0]
+                hidden = np.isin(found[0], self._zeros)
+                rows = np.searchsorted(self._vectors.starts_N, found[0], side="right") - 1
+                # a row counts by the best of its vectors, which comes first
+                first = np.zeros(len(rows), bool)
+                first[np.unique(rows, return_index=True)[1]] = True
+                return np.where(first & ~hidden, rows, PADDING_ROW), scores[0]
 
             return fetch
 
@@ -178,8 +146,8 @@ class FaissEngine:
         )
 
     def count(self) -> int:
-        """Returns the number of vectors in the index."""
-        return int(self._index.ntotal)
+        """Returns the number of rows that the index has vectors of."""
+        return len(self._vectors)
 
     def close(self) -> None:
         """Lets go of the index."""

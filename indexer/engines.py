@@ -24,14 +24,15 @@ from rankwell.data.config import (
     load_config,
 )
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import RankwellError, Unavailable
+from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.forward import ForwardIndex, open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document
 from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version, VersionStore
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.vectors import open_vectors
 
 Engine = CandidateEngine[Any]
 
@@ -368,13 +369,21 @@ def _content(indexed: Indexed) -> Any:
     """Returns what an index in a cluster is made of: the live rows."""
     from rankwell.indexer.elasticsearch.owned import Content
 
-    with_vectors = indexed.config.elasticsearch.vectors != "none"
+    vectors_ND = None
+    if indexed.config.elasticsearch.vectors != "none":
+        vectors = open_vectors(indexed.vectors)
+        if not vectors.is_single:
+            raise InputError(
+                "the documents have vectors of passages, and an index in the cluster takes one for "
+                'each document; set [elasticsearch] vectors = "none", or [dense] passages = false'
+            )
+        vectors_ND = vectors.vectors_PD
     return Content(
         indexed.config,
         indexed.analysis,
         indexed.forward,
         indexed.documents,
-        open_vectors(indexed.vectors) if with_vectors else None,
+        vectors_ND,
         indexed.encoder,
     )
 

@@ -42,9 +42,10 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
+from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
+from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors, open_vectors, save_vectors
 
 _REWRITTEN = (DOCUMENTS, FORWARD, LEXICAL, VECTORS)
 
@@ -133,12 +134,14 @@ def _rewrite_parts(
         builder.finish(analyzer)
     _count_live(draft.folder / FORWARD, live_N)
     forward = open_forward_index(draft.folder / FORWARD)
-    vectors_ND = np.array(open_vectors(version.folder / VECTORS))
-    vectors_ND[~live_N] = 0
-    save_vectors(draft.folder / VECTORS, vectors_ND)
+    before = open_vectors(version.folder / VECTORS)
+    counts_N = np.diff(before.starts_N)
+    emptied_PD = np.array(before.vectors_PD)
+    emptied_PD[np.repeat(~live_N, counts_N)] = 0
+    save_vectors(draft.folder / VECTORS, DocumentVectors.of(emptied_PD, counts_N))
     encoder = StaticEncoder.load(version.folder / ENCODER)
     save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
+    FaissEngine.build(draft.folder / VECTORS, live_N).close()
     config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
     build_lexical(
         draft.folder / LEXICAL,

@@ -3,7 +3,6 @@
 from contextlib import closing
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import config_from_mapping
@@ -24,8 +23,9 @@ from rankwell.data.versions import (
 from rankwell.embeddings.canaries import TOLERANCE, check_canaries
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.building import MIN_RECALL
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.engines import count_lexical
+from rankwell.indexer.vectors import DocumentVectors, open_vectors
 
 SAMPLE_ROWS = 256
 
@@ -39,14 +39,14 @@ def check_invariants(version: Version) -> list[Check]:
     """
     documents = DocumentStore(version.folder / DOCUMENTS)
     forward = open_forward_index(version.folder / FORWARD)
-    vectors_ND = open_vectors(version.folder / VECTORS)
+    vectors = open_vectors(version.folder / VECTORS)
     config = config_from_mapping(version.manifest.config)
     collection = version.folder.parents[1]
     with closing(FaissEngine(version.folder / VECTORS)) as dense:
         rows = {
             "documents": documents.num_rows,
             "forward index": forward.num_rows,
-            "vectors": len(vectors_ND),
+            "vectors": len(vectors),
             "vector index": dense.count(),
         }
         live = {
@@ -61,10 +61,10 @@ def check_invariants(version: Version) -> list[Check]:
                 f"the parts of version {version.name} disagree: rows {rows}, live documents "
                 f"{live}, {len(set(ids))} different ids; build it again with rankwell index --full"
             )
-        recall = dense.recall(vectors_ND, documents.live_N)
+        recall = dense.recall(documents.live_N)
     encoder = StaticEncoder.load(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
-    _check_sample(version, documents, forward, vectors_ND, encoder)
+    _check_sample(version, documents, forward, vectors, encoder)
     if recall < MIN_RECALL:
         raise DamagedVersion(
             f"the vector index of version {version.name} finds {recall:.0%} of the true best ten; "
@@ -87,7 +87,7 @@ def _check_sample(
     version: Version,
     documents: DocumentStore,
     forward: ForwardIndex,
-    vectors_ND: NDArray[np.float16],
+    vectors: DocumentVectors,
     encoder: StaticEncoder,
 ) -> None:
     """Segments and encodes a sample of documents again, and compares with what is stored."""
@@ -101,7 +101,8 @@ def _check_sample(
             np.array_equal(again.tokens(place, field), forward.tokens(row, field))
             for field in range(NUM_FIELDS)
         )
-        if same_words and np.allclose(encoded_ND[place], vectors_ND[row], rtol=0, atol=TOLERANCE):
+        stored_D = vectors.vectors_PD[vectors.starts_N[row]]
+        if same_words and np.allclose(encoded_ND[place], stored_D, rtol=0, atol=TOLERANCE):
             continue
         has_other = "another vector" if same_words else "other words"
         raise DamagedVersion(

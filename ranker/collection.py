@@ -38,8 +38,8 @@ from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
-from rankwell.indexer.dense import open_vectors, open_words
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
+from rankwell.indexer.vectors import open_vectors, open_words
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,

@@ -26,7 +26,7 @@ from rankwell.ranker.matching import (
     match_features,
     similarity_bins,
 )
-from rankwell.ranker.pool import Pool, inner_products
+from rankwell.ranker.pool import Pool
 from rankwell.ranker.terms import QueryTerms, weighted_terms
 
 FEATURES_VERSION = 1
@@ -134,7 +134,7 @@ class FeatureExtractor:
         self._config = config
         self._query = query
         self._feedback = _feedback_terms(terms, reference, pool)
-        centre_D = pool.vectors_ND[reference.rows_K[:DENSE_FEEDBACK_DOCS]].astype(np.float32).sum(0)
+        centre_D = pool.vectors.means(reference.rows_K[:DENSE_FEEDBACK_DOCS]).sum(0)
         self._centre_D = unit(centre_D)
         self._reference_values = self._values(reference, pool, terms)
         self._query_values = _query_values(terms, reference)
@@ -169,7 +169,7 @@ class FeatureExtractor:
         feedback = weighted_terms(*self._feedback, pool.forward)
         bound = max(float((feedback.idf_T * feedback.counts_T).sum()), 1e-9)
         feedback_K = bm25_scores(feedback, rows_K, pool.forward, self._config) / bound
-        dense_feedback_K = inner_products(pool.vectors_ND[rows_K], self._centre_D)
+        dense_feedback_K = pool.vectors.scores(rows_K, self._centre_D)
         match_KM = self._matches(rows_K, pool, terms)
         return np.column_stack(
             [

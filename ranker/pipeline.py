@@ -26,7 +26,7 @@ from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pool import Pool, inner_products
+from rankwell.ranker.pool import Pool
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
@@ -233,7 +233,7 @@ class Scorer:
         """
         bound = max(bm25_bound(request.live_terms or request.terms, self.config), 1e-9)
         lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
-        dense_K = inner_products(pool.vectors_ND[rows_K], request.vector_D)
+        dense_K = pool.vectors.scores(rows_K, request.vector_D)
         fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
         return Scored(rows_K, lexical_K, dense_K, fused_K.astype(np.float32))
 

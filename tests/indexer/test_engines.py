@@ -27,6 +27,7 @@ from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
 from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.vectors import DocumentVectors, save_vectors
 
 HIGHEST = 9
 ANALYZER = Analyzer.configured(AnalysisConfig())
@@ -61,7 +62,8 @@ class Dense:
     @staticmethod
     def build(folder: Path, levels: Sequence[int]) -> FaissEngine:
         vectors_ND = np.array([[level, 0.5, HIGHEST - level] for level in levels], np.float16)
-        return FaissEngine.build(folder / "engine", vectors_ND)
+        save_vectors(folder / "engine", DocumentVectors.of(vectors_ND))
+        return FaissEngine.build(folder / "engine")
 
     @staticmethod
     def queries(known: Sequence[bool]) -> Any:

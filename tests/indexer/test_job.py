@@ -24,12 +24,13 @@ from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedR
 from rankwell.data.forward import open_forward_index
 from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS, VersionStore
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.dense import FaissEngine
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import WORK, compact_rows, index_collection
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.report import Counts, IndexReport
 from rankwell.indexer.retraining import retrain_words
+from rankwell.indexer.vectors import open_vectors
 
 CollectionOf = Callable[..., Path]
 
@@ -235,7 +236,7 @@ def test_an_empty_document_is_kept_counted_and_warned_of(
     assert report.counts == replace(NO_COUNTS, read=3, added=3, live=3, empty=1)
     assert [w for w in report.warnings if "1 document" in w and "no words" in w] == report.warnings
     assert_whole(folder, report)
-    assert not open_vectors(live_folder(folder) / VECTORS)[1].any()
+    assert not open_vectors(live_folder(folder) / VECTORS).vectors_PD[1].any()
 
 
 @pytest.mark.parametrize(

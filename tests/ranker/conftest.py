@@ -19,6 +19,7 @@ from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.segmentation import segmented
 from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.indexer.vectors import DocumentVectors
 from rankwell.ranker.pool import Pool
 
 
@@ -59,7 +60,7 @@ def pool_of(forward_of: Callable[..., ForwardIndex]) -> Callable[..., Pool]:
         surfaces = forward.vocabulary.surfaces
         word_of_V = np.array([trained.ids.get(s, -1) for s in surfaces], np.int32)
         given = np.zeros((len(documents), 2)) if vectors is None else np.asarray(vectors)
-        return Pool(forward, given.astype(np.float16), trained, word_of_V)
+        return Pool(forward, DocumentVectors.of(given), trained, word_of_V)
 
     return build
 

@@ -140,7 +140,7 @@ def test_the_scorer_scales_bm25_by_its_bound_and_mixes_it_with_the_inner_product
         request.terms, CONFIG
     )
     # the query's vector
-    inner = pool.vectors_ND[rows].astype(float) @ [0.5, 0.5, -0.5, 0.5]
+    inner = pool.vectors.vectors_PD[rows].astype(float) @ [0.5, 0.5, -0.5, 0.5]
     assert found.lexical_K == pytest.approx(share)
     assert 0 < found.lexical_K.max() < 1
     assert found.dense_K == pytest.approx(inner, abs=1e-5)
