@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.arrays import save_array
-from rankwell.data.config import ELASTICSEARCH, Config
+from rankwell.data.config import ELASTICSEARCH, Config, VectorsConfig
 from rankwell.data.documents import DocumentStore, write_documents
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
@@ -35,9 +35,11 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries, write_canaries
+from rankwell.embeddings.pairs import head
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.calibration import QUERIES
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.encoding import NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.engines import Before, Indexed, build_lexical, count_lexical
 from rankwell.indexer.shards import SPOOL, read_segmented
@@ -51,7 +53,6 @@ PARTS = (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER, CANARIES)
 _FRESH = "fresh"
 _CANARY_TEXTS = 8
 _CANARY_WORDS = 12
-MIN_RECALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +144,32 @@ def encoder_settings(config: Config) -> tuple[object, ...]:
     return config.words, replace(config.dense, depth=1), config.collection.seed
 
 
+def sample_queries(
+    encoder: StaticEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Returns the vectors of some documents' titles: what a vector index is calibrated by."""
+    rows = np.flatnonzero(live_N)
+    rows = rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
+    surfaces = forward.vocabulary.surfaces
+    return encoder.encode_queries(
+        [" ".join(surfaces[token] for token in head(forward, int(row))) for row in rows]
+    )
+
+
 def write_vectors(
-    folder: Path, encoder: StaticEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
+    folder: Path,
+    encoder: StaticEncoder,
+    forward: ForwardIndex,
+    live_N: NDArray[np.bool_],
+    config: VectorsConfig,
 ) -> None:
     """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder."""
     encoder.save(folder / ENCODER)
     write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
     save_vectors(folder / VECTORS, DocumentVectors.of(encoder.encode_forward(forward)))
     save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(folder / VECTORS, live_N).close()
+    queries_QD = sample_queries(encoder, forward, live_N)
+    FaissEngine.build(folder / VECTORS, live_N, config, queries_QD).close()
 
 
 def build_parts(
@@ -232,7 +250,7 @@ def build_parts(
             Check("canaries", True, f"canary vectors differ by {worst:.1e} at most"),
             Check(
                 "recall",
-                recall >= MIN_RECALL,
+                recall >= config.vectors.target_recall,
                 f"the vector index finds {recall:.1%} of the true best ten",
                 {"recall@10": recall},
             ),
@@ -356,7 +374,7 @@ class _Building:
                     self._progress,
                 ).save(folder)
 
-        other = dict.fromkeys(("documents", "lexical", "elasticsearch"))
+        other = dict.fromkeys(("documents", "lexical", "elasticsearch", "vectors"))
         settings = {**self._config.to_mapping(), **other}
         key = key_of(self._key, settings, str(kept) if kept else None)
         return StaticEncoder.load(self._work.piece(ENCODER, key, make))
@@ -378,11 +396,20 @@ class _Building:
             before = [open_vectors(base.version.folder / VECTORS)] if base is not None else []
             save_vectors(folder, *before, encoded)
             save_array(folder / WORDS_FILE, encoder.words_of(forward))
-            FaissEngine.build(folder, live_N).close()
+            self._progress("building the vector index", 0, forward.num_rows)
+            FaissEngine.build(
+                folder,
+                live_N,
+                self._config.vectors,
+                sample_queries(encoder, forward, live_N),
+                base.version.folder / VECTORS if base is not None else None,
+            ).close()
+            self._progress("building the vector index", forward.num_rows, forward.num_rows)
 
-        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)
+        layout = self._config.vectors.layout
+        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint, layout), make)
         with closing(FaissEngine(folder)) as engine:
-            return engine.recall(live_N)
+            return engine.record.recall if engine.record.num_queries else engine.recall()
 
 
 def canary_texts(encoder: StaticEncoder) -> list[str]:

@@ -42,7 +42,8 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.building import sample_queries
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
 from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors, open_vectors, save_vectors
@@ -141,8 +142,10 @@ def _rewrite_parts(
     save_vectors(draft.folder / VECTORS, DocumentVectors.of(emptied_PD, counts_N))
     encoder = StaticEncoder.load(version.folder / ENCODER)
     save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(draft.folder / VECTORS, live_N).close()
     config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
+    FaissEngine.build(
+        vectors, live_N, config.vectors, sample_queries(encoder, forward, live_N)
+    ).close()
     build_lexical(
         draft.folder / LEXICAL,
         Indexed(config, forward, documents, analyzer.fingerprint, vectors, encoder.fingerprint),

@@ -114,9 +114,9 @@ def publish_encoder(
         encoder = fit(live)
         forward = open_forward_index(live.folder / FORWARD)
         documents = DocumentStore(live.folder / DOCUMENTS)
-        write_vectors(draft.folder, encoder, forward, documents.live_N)
         before = live.manifest
         config = config_from_mapping(before.config)
+        write_vectors(draft.folder, encoder, forward, documents.live_N, config.vectors)
         if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
             analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
             build_lexical(

@@ -163,7 +163,7 @@ def _with_encoder_of(
         encoder = fit_encoder(
             collection.encoder.word_vectors, forward, near, config, judged, progress
         )
-    write_vectors(scratch, encoder, forward, collection.documents.live_N)
+    write_vectors(scratch, encoder, forward, collection.documents.live_N, collection.config.vectors)
     fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
     return Version(scratch, replace(live.manifest, fingerprints=fingerprints))
 
