@@ -279,9 +279,9 @@ class FaissEngine:
             effort = effort_behind(effort, share, searcher.index)
         if ids is None:
             ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
-            while len(ids) < min(num, allowed.num) and effort < most:
-                effort = min(most, 4 * effort)  # the lists that were looked at hold too few
-                ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
+        while len(ids) < min(num, allowed.num) and effort < most:
+            effort = min(most, 4 * effort)  # the lists that were looked at hold too few
+            ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
         return _best(ids, searcher.compared(query_D, ids), num)
 
     def _shared_gpu(self, folder: Path, device: str) -> tuple[SharedGpu | None, str]:
