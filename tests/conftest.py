@@ -33,15 +33,7 @@ def lacking(what: str, reason: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under `-n 2 --dist loadgroup`, keeps tests that share a server or a file in one process.
-
-    The servers come first: what they wait for is time of the other process.
-    """
-    groups = {"elasticsearch": "elasticsearch", "ray_cluster": "ray"}
-    for item in items:
-        names = {mark.name for mark in item.iter_markers()} | set(getattr(item, "fixturenames", ()))
-        shared = [group for name, group in groups.items() if name in names]
-        item.add_marker(pytest.mark.xdist_group((*shared, item.path.as_posix())[0]))
+    """Begins with the tests of servers, which wait most, so that no process ends long after."""
     items.sort(key=lambda item: item.get_closest_marker("elasticsearch") is None)
 
 
