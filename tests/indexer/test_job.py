@@ -304,7 +304,7 @@ def test_vectors_are_those_of_the_encoder_row_by_row(collection_of: CollectionOf
     version, encoder = live_folder(folder), encoder_of(folder)
     store = DocumentStore(version / DOCUMENTS)
     texts = [f"{store[row].title}\n{store[row].text}" for row in range(4)]
-    stored_ND = open_vectors(version / VECTORS)
+    stored_ND = open_vectors(version / VECTORS).vectors_PD
     # half precision keeps 11 bits: a number below 1 is off by 2 ** -12 at most
     np.testing.assert_allclose(stored_ND, encoder.encode_documents(texts), atol=2**-11)
     forward = open_forward_index(version / FORWARD)
@@ -513,7 +513,7 @@ def test_retrained_words_are_a_new_version_that_shares_the_rest(
         assert (version.folder / part).stat().st_ino == (before / part).stat().st_ino
     encoder = encoder_of(folder)
     assert encoder.dimensions == 12
-    assert open_vectors(version.folder / VECTORS).shape == (3, 12)
+    assert open_vectors(version.folder / VECTORS).vectors_PD.shape == (3, 12)
     assert version.manifest.fingerprints["encoder"] == encoder.fingerprint != first.fingerprint
     assert version.manifest.config["words"]["dimensions"] == 12
     assert index_collection(folder).published is False  # the configuration is that of the version
