@@ -13,10 +13,14 @@ from typing import Any, get_type_hints
 
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.finetuning import FinetuningConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
-ENCODERS = ("auto", "static", "sif")
+TRANSFORMER = "transformer"
+ENCODERS = ("auto", "static", "sif", TRANSFORMER)
+BACKENDS = ("auto", "torch", "int8")
+DEVICES = ("auto", "cpu", "gpu")
 WORD_MODELS = ("skip-gram", "cbow")
 
 TANTIVY = "tantivy"
@@ -138,8 +142,8 @@ class DenseConfig(Section):
 
     encoder: str = setting(
         "auto",
-        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
-        "documents are enough",
+        "static (trained on pairs of texts), sif (pooled word vectors), auto: static where the "
+        "documents are enough, or transformer: the model named here",
     )
     encoder_epochs: int = setting(
         0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
@@ -147,15 +151,43 @@ class DenseConfig(Section):
     encoder_learning_rate: float = setting(
         0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
     )
+    model: str = setting(
+        "",
+        "a transformer's folder, relative to this file, or its name on the hub: any model of "
+        "sentence-transformers",
+    )
+    query_prompt: str = setting("", "stands before each query; empty: the transformer's own")
+    document_prompt: str = setting("", "stands before each document; empty: the transformer's own")
+    max_tokens: int = setting(0, "that a transformer reads of a text; 0: its own limit", low=0)
+    passages: bool = setting(
+        True, "longer documents are split into passages for a transformer; false: they are cut"
+    )
+    passage_overlap: int = setting(32, "tokens that neighbouring passages may share", low=0)
+    dimensions: int = setting(
+        0, "the first so many numbers of a transformer's vectors are used; 0: all", low=0
+    )
+    backend: str = setting(
+        "auto",
+        "how a transformer computes: torch, int8 (ONNX in eight bits, for processors), or auto: "
+        "int8 where its packages are and no GPU is",
+    )
+    device: str = setting("auto", "where torch computes: cpu, gpu, or auto: a GPU where one is")
     depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
     sif: float = setting(
         1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
     )
 
     def __post_init__(self) -> None:
-        """Checks the encoder's name."""
+        """Checks the names."""
         Section.__post_init__(self)
         check_choice("encoder", self.encoder, ENCODERS)
+        check_choice("backend", self.backend, BACKENDS)
+        check_choice("device", self.device, DEVICES)
+        if self.encoder == TRANSFORMER and not self.model:
+            raise ConfigError(
+                "encoder is 'transformer', and no model is named; set model to the folder of a "
+                "sentence-transformers model, or to its name on the hub"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +233,7 @@ class GateConfig(Section):
 
 
 _CLUSTER = ElasticsearchConfig()
+_FINETUNING = FinetuningConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +249,7 @@ class Config:
     lexical: LexicalConfig = LexicalConfig()
     elasticsearch: ElasticsearchConfig = _CLUSTER
     dense: DenseConfig = DenseConfig()
+    finetuning: FinetuningConfig = _FINETUNING
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()

@@ -21,7 +21,7 @@ class FinetuningConfig(Section):
     )
     scale: float = setting(20.0, "of cosines in the softmax; 1 / temperature", low=1e-3)
     texts_in_memory: int = setting(
-        64,
+        128,
         "a batch of more texts is computed twice, with cached gradients, and needs no more memory",
         low=2,
     )

@@ -7,8 +7,9 @@ weights (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory 
 2021). With Matryoshka dimensions the loss is the mean over the first so many numbers of the vectors
 (Kusupati et al., "Matryoshka Representation Learning", 2022).
 
-A step's number decides its texts, learning rate and dropout, so that an interrupted training goes
-on as if nothing had been.
+There is no dropout: it makes attention several times slower on processors, and the held-out queries
+say when to stop. A step's number decides its texts and its learning rate, so that an interrupted
+training goes on as if nothing had been.
 
 Shapes: B queries of a batch, C documents of a batch, D dimensions.
 """
@@ -16,7 +17,7 @@ Shapes: B queries of a batch, C documents of a batch, D dimensions.
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +44,7 @@ MIN_QUERIES = 10
 CUT = 10  # of the nDCG that says when to stop
 
 _PART = 16  # texts that are computed together
+_MAX_HELD_OUT = 200
 _POOL = 500  # documents among which held-out queries look for theirs
 _WARM_UP = 0.1
 _WEIGHT_DECAY = 0.01
@@ -58,11 +60,13 @@ class Example:
         query: its text.
         positives: rows that answer it; one of them is drawn each time.
         negatives: rows that are near it and do not.
+        answer: the text that answers it, where it is not the whole document.
     """
 
     query: str
     positives: tuple[int, ...]
     negatives: tuple[int, ...] = ()
+    answer: str = ""
 
 
 def ranking_loss(
@@ -115,20 +119,14 @@ def backward(
         loss = loss_of(torch.cat([embed(part) for part in parts])[back])
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
-    states, found = [], []
     with torch.no_grad():
-        for part in parts:
-            states.append(torch.get_rng_state())  # so that dropout is the same again
-            found.append(embed(part))
-    vectors = torch.cat(found).requires_grad_()
+        vectors = torch.cat([embed(part) for part in parts])
+    vectors.requires_grad_()
     loss = loss_of(vectors[back])
     loss.backward()  # type: ignore[no-untyped-call]
     assert vectors.grad is not None
-    after = torch.get_rng_state()
-    for part, state, gradient in zip(parts, states, vectors.grad.split(_PART), strict=True):
-        torch.set_rng_state(state)
-        embed(part).backward(gradient)
-    torch.set_rng_state(after)
+    for part, gradient in zip(parts, torch.split(vectors.grad, _PART), strict=True):
+        embed(part).backward(gradient)  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
@@ -140,6 +138,7 @@ def finetune(
     folder: Path,
     *,
     seed: int,
+    num_judged: int = 0,
     checkpoints: Checkpoints | None = None,
     progress: Progress = silent,
     group: Group | None = None,
@@ -152,6 +151,7 @@ def finetune(
         text_of: gives a document, its title, a newline and its body, by row.
         config: how to train.
         folder: where the new model is written.
+        num_judged: queries that were judged, among the examples.
         seed: start of all randomness; the same seed gives the same bytes on one machine.
         checkpoints: where an interrupted training is resumed; None: nowhere.
         progress: told of the steps.
@@ -175,8 +175,15 @@ def finetune(
     group = group or Group(0, 1)
     with deterministic(seed) as rng:
         training = _Training(encoder, examples, text_of, config, seed, group, rng)
-        facts = training.run(checkpoints, progress)
-        training.network.save(str(folder), create_model_card=False)
+        facts = {
+            "trained on": "judged queries" if num_judged else "queries made of the documents",
+            JUDGED_QUERIES: num_judged,
+            **training.run(checkpoints, progress),
+        }
+        if group.rank == 0:
+            training.network.save(str(folder), create_model_card=False)
+    if group.rank > 0:  # the first process has the model
+        return replace(encoder, facts={**encoder.facts, **facts})
     return TransformerEncoder.of(
         encoder.word_vectors, folder, encoder.reading, {**encoder.facts, **facts}, encoder.device
     )
@@ -197,20 +204,19 @@ class _Training:
     ) -> None:
         self._config, self._seed, self._group = config, seed, group
         self._device = torch_device(encoder.device)
-        self.network = open_network(encoder.model, self._device)
+        self.network = open_network(encoder.model, self._device).eval()
         self._encoder = encoder
-        # gathered once: the same text is read in every epoch
+        # the same texts are read in every epoch
         self._document = cache(lambda row: encoder.document_tokens(text_of(row)))
         self._query = cache(encoder.query_tokens)
         order = rng.permutation(len(examples))
-        num_held_out = int(config.held_out * len(examples))
+        num_held_out = min(int(config.held_out * len(examples)), _MAX_HELD_OUT)
         self._held_out = [examples[place] for place in order[:num_held_out]]
         self._examples = [examples[place] for place in order[num_held_out:]]
-        every = sorted({row for e in self._examples for row in (*e.positives, *e.negatives)})
-        wanted = [row for e in self._held_out for row in (*e.positives, *e.negatives)]
-        near = list(dict.fromkeys(wanted))[:_POOL]
-        others = rng.permutation(every)[: max(_POOL - len(near), 0)].tolist() if near else []
-        self._pool = list(dict.fromkeys([*near, *others]))
+        answers = [row for e in self._held_out for row in e.positives]
+        near = [row for e in self._held_out for row in e.negatives]
+        self._pool = list(dict.fromkeys([*answers, *rng.permutation(near).astype(int).tolist()]))
+        self._pool = self._pool[: max(_POOL, len(answers))]
         self._per_epoch = max(1, round(len(self._examples) / (config.batch * group.size)))
         self._steps = self._per_epoch * config.epochs
         self._stopping = EarlyStopping(config.patience)
@@ -237,7 +243,7 @@ class _Training:
         if self._held_out:
             self._stopping.restore(self.network)
         return {
-            JUDGED_QUERIES: len(self._examples) + len(self._held_out),
+            "queries": len(self._examples),
             "held-out queries": len(self._held_out),
             "epochs": self._stopping.best_epoch + 1 if self._held_out else self._config.epochs,
             "learning rate": self._config.learning_rate,
@@ -254,7 +260,6 @@ class _Training:
 
     def _step(self, epoch: int, number: int, places: list[int], progress: Progress) -> float:
         rng = np.random.default_rng([self._seed, number, self._group.rank])
-        torch.manual_seed(int(rng.integers(1 << 62)))
         ids, masked_BC = self._texts([self._examples[place] for place in places], rng)
         num_queries = len(places)
 
@@ -267,7 +272,6 @@ class _Training:
                 self._config.matryoshka,
             )
 
-        self.network.train()
         self._optimiser.zero_grad()
         embed = self._embedder(ids)
         loss = backward(embed, [len(t) for t in ids], loss_of, self._config.texts_in_memory)
@@ -300,7 +304,11 @@ class _Training:
         masked_BC = np.array([np.isin(rows, example.positives) for example in batch])
         np.fill_diagonal(masked_BC, False)
         ids = [self._query(example.query) for example in batch]
-        return [*ids, *(self._document(int(row)) for row in rows)], masked_BC
+        ids += [self._document(int(row)) for row in rows]
+        for place, example in enumerate(batch, len(batch)):
+            if example.answer:
+                ids[place] = self._encoder.document_tokens(example.answer)
+        return ids, masked_BC
 
     def _embedder(self, ids: list[list[int]]) -> Callable[[Sequence[int]], torch.Tensor]:
         pad = self.network.tokenizer.pad_token_id or 0
@@ -325,7 +333,6 @@ class _Training:
 
     def _held_out_ndcg(self) -> float:
         """Returns the mean nDCG@10 of the held-out queries over a pool of near documents."""
-        self.network.eval()
         ids = [self._query(e.query) for e in self._held_out]
         ids += [self._document(row) for row in self._pool]
         order = np.argsort([-len(tokens) for tokens in ids], kind="stable")

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from rankwell.data.errors import DamagedVersion, InputError, MissingPackage, Unavailable
 
-DEVICES = ("auto", "cpu", "cuda")
-
 _CPU_TOKENS = 4096  # of a batch, padding included
 _GPU_TOKENS = 1 << 17
 _LEAST_COSINE = 0.98
@@ -92,7 +90,7 @@ class OnnxModel:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(len(os.sched_getaffinity(0)), "encoding")
+        return ThreadPoolExecutor(num_cores(), "encoding")
 
     def vectors(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Returns the vectors of texts, as the model gives them: [N, D]."""
@@ -104,6 +102,13 @@ class OnnxModel:
         given = {"input_ids": ids_1T, "attention_mask": np.ones_like(ids_1T)}
         vectors_1D: NDArray[np.float32] = self._session.run(None, given)[0]
         return vectors_1D
+
+
+def num_cores() -> int:
+    """Returns the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # where there is no such call
 
 
 def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
@@ -121,12 +126,12 @@ def torch_device(asked: str) -> str:
     """Returns cpu or cuda.
 
     Raises:
-        Unavailable: cuda is asked for, and torch sees no GPU.
+        Unavailable: a GPU is asked for, and torch sees no GPU.
     """
-    if asked == "cuda" and not torch.cuda.is_available():
+    if asked == "gpu" and not torch.cuda.is_available():
         built = "has no CUDA in it" if torch.version.cuda is None else "finds no GPU"
         raise Unavailable(
-            f'[dense] device is "cuda", and torch {torch.__version__} {built}; install a build for '
+            f'[dense] device is "gpu", and torch {torch.__version__} {built}; install a build for '
             'the GPU and its driver, or set device = "auto"'
         )
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
@@ -304,7 +309,7 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging as library
 
     bars = library.is_progress_bar_enabled()
-    library.disable_progress_bar()
+    library.disable_progress_bar()  # type: ignore[no-untyped-call]
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -314,7 +319,7 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.disable(before)
         if bars:
-            library.enable_progress_bar()
+            library.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _sentence_transformers() -> ModuleType:
