@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format check bench reproduce clean
+.PHONY: install demo test gpu test-gpu lint format check bench bench-gpu reproduce clean
 
 install: $(VENV)/installed
 
@@ -32,6 +32,17 @@ check: lint test
 
 bench: install
 	$(BIN)/python benchmarks/main_job.py
+
+# on a machine with a GPU: the extra of that name takes the place of faiss-cpu
+gpu: install
+	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[gpu]'
+
+test-gpu: gpu
+	RANKWELL_REQUIRE=gpu $(BIN)/python -m pytest -m gpu
+
+bench-gpu: gpu
+	$(BIN)/python benchmarks/dense.py --device gpu
 
 reproduce: install
 	$(BIN)/python benchmarks/reproduce.py

@@ -191,6 +191,35 @@ class DenseConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VectorsConfig(Section):
+    """The index over the documents' vectors."""
+
+    index: str = setting(
+        "auto",
+        "exact, hnsw, ivf, auto (by their number, length and memory_mb), or a factory string of "
+        "FAISS, such as IVF4096,PQ96x4fs",
+    )
+    target_recall: float = setting(
+        0.95, "the share of the true best ten that the index must find", low=0.0, high=1.0
+    )
+    memory_mb: int = setting(0, "the most that the index may take; 0: half of the machine's", low=0)
+    device: str = setting("cpu", "cpu, gpu, or auto: a GPU where there is one")
+    checked_share: float = setting(
+        0.01, "the share of searches in service that exact search checks", low=0.0, high=1.0
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the device's name."""
+        Section.__post_init__(self)
+        check_choice("device", self.device, ("cpu", "gpu", "auto"))
+
+    @property
+    def layout(self) -> tuple[str, float, int]:
+        """What an index must be built again for."""
+        return self.index, self.target_recall, self.memory_mb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FusionConfig(Section):
     """How lexical and dense scores become one."""
 
@@ -250,6 +279,7 @@ class Config:
     elasticsearch: ElasticsearchConfig = _CLUSTER
     dense: DenseConfig = DenseConfig()
     finetuning: FinetuningConfig = _FINETUNING
+    vectors: VectorsConfig = VectorsConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()

@@ -37,7 +37,9 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
-from rankwell.indexer.dense import FaissEngine
+from rankwell.embeddings.pairs import head
+from rankwell.indexer.dense.calibration import QUERIES
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import (
     ENCODED,
     EncodedDocuments,
@@ -56,7 +58,6 @@ PARTS = (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER, CANARIES)
 _FRESH = "fresh"
 _CANARY_TEXTS = 8
 _CANARY_WORDS = 12
-MIN_RECALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,26 @@ class Built:
     encoded: int
 
 
+def sample_queries(
+    encoder: CollectionEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Returns the vectors of some documents' titles: what a vector index is calibrated by."""
+    rows = np.flatnonzero(live_N)
+    rows = rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
+    surfaces = forward.vocabulary.surfaces
+    return encoder.encode_queries(
+        [" ".join(surfaces[token] for token in head(forward, int(row))) for row in rows]
+    )
+
+
 def write_vectors(
     folder: Path,
     encoder: CollectionEncoder,
     forward: ForwardIndex,
     documents: DocumentStore,
+    config: Config,
     live: Version | None = None,
     shards: Path | None = None,
-    device: str = "auto",
     progress: Progress = silent,
 ) -> None:
     """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder.
@@ -118,19 +131,20 @@ def write_vectors(
         encoder: any.
         forward: of all rows.
         documents: of all rows.
+        config: of the version.
         live: a version whose vectors are taken over where they are the encoder's.
         shards: where an interrupted job is resumed; None: nowhere.
-        device: where a transformer computes.
         progress: told of the documents.
     """
     encoder.save(folder / ENCODER)
-    saved = load_encoder(folder / ENCODER, device)
+    saved = load_encoder(folder / ENCODER, config.dense.device)
     write_canaries(folder / CANARIES, saved, canary_texts(saved))
     known = known_vectors(live, saved)
     encoded = encode_rows(saved, forward, documents, 0, known, shards, progress)
     save_encoded(folder / VECTORS, encoded)
     save_array(folder / VECTORS / WORDS_FILE, saved.word_vectors.words_of(forward))
-    FaissEngine.build(folder / VECTORS, documents.live_N).close()
+    queries_QD = sample_queries(saved, forward, documents.live_N)
+    FaissEngine.build(folder / VECTORS, documents.live_N, config.vectors, queries_QD).close()
 
 
 def build_parts(
@@ -213,7 +227,7 @@ def build_parts(
             Check("canaries", True, f"canary vectors differ by {worst:.1e} at most"),
             Check(
                 "recall",
-                recall >= MIN_RECALL,
+                recall >= config.vectors.target_recall,
                 f"the vector index finds {recall:.1%} of the true best ten",
                 {"recall@10": recall},
             ),
@@ -345,7 +359,7 @@ class _Building:
                     before=self._before(),
                 ).save(folder)
 
-        other = dict.fromkeys(("documents", "lexical", "elasticsearch"))
+        other = dict.fromkeys(("documents", "lexical", "elasticsearch", "vectors"))
         settings = {**self._config.to_mapping(), **other}
         before = self._before() if kept is None else None
         key = key_of(self._key, settings, str(kept) if kept else None, str(before))
@@ -385,11 +399,21 @@ class _Building:
             before = [open_encoded(base.version.folder / VECTORS)] if base is not None else []
             save_encoded(folder, *before, made)
             save_array(folder / WORDS_FILE, encoder.word_vectors.words_of(forward))
-            FaissEngine.build(folder, documents.live_N).close()
+            self._progress("building the vector index", 0, forward.num_rows)
+            FaissEngine.build(
+                folder,
+                documents.live_N,
+                self._config.vectors,
+                sample_queries(encoder, forward, documents.live_N),
+                base.version.folder / VECTORS if base is not None else None,
+            ).close()
+            self._progress("building the vector index", forward.num_rows, forward.num_rows)
 
-        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)
+        layout = self._config.vectors.layout
+        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint, layout), make)
         with closing(FaissEngine(folder)) as engine:
-            return engine.recall(documents.live_N), made
+            recall = engine.record.recall if engine.record.num_queries else engine.recall()
+        return recall, made
 
 
 def canary_texts(encoder: CollectionEncoder) -> list[str]:

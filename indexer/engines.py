@@ -30,7 +30,7 @@ from rankwell.data.progress import Progress, silent
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document
 from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version, VersionStore
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.vectors import open_vectors
 
@@ -231,7 +231,7 @@ def open_lexical(version: Version, config: Config, folder: Path) -> Engine:
     return lexical
 
 
-def open_dense(version: Version, lexical: Engine) -> Engine:
+def open_dense(version: Version, lexical: Engine, device: str) -> Engine:
     """Opens the dense engine that a version names, in the lexical engine's cluster or beside it.
 
     Raises:
@@ -244,7 +244,7 @@ def open_dense(version: Version, lexical: Engine) -> Engine:
         encoder = version.manifest.fingerprints["encoder"]
         if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors_of(encoder):
             return lexical.vectors()
-    return FaissEngine(version.folder / VECTORS)
+    return FaissEngine(version.folder / VECTORS, device)
 
 
 def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:

@@ -42,7 +42,8 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.encoders import load_encoder
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.building import sample_queries
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import EncodedDocuments, open_encoded, save_encoded
 from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
@@ -144,8 +145,10 @@ def _rewrite_parts(
     save_encoded(draft.folder / VECTORS, emptied)
     encoder = load_encoder(version.folder / ENCODER)
     save_array(draft.folder / VECTORS / WORDS_FILE, encoder.word_vectors.words_of(forward))
-    FaissEngine.build(draft.folder / VECTORS, live_N).close()
     config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
+    FaissEngine.build(
+        vectors, live_N, config.vectors, sample_queries(encoder, forward, live_N)
+    ).close()
     build_lexical(
         draft.folder / LEXICAL,
         Indexed(config, forward, documents, analyzer.fingerprint, vectors, encoder.fingerprint),

@@ -22,13 +22,13 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.canaries import check_canaries
 from rankwell.embeddings.encoders import TRANSFORMER, CollectionEncoder, load_encoder
-from rankwell.indexer.building import MIN_RECALL
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.engines import count_lexical
 from rankwell.indexer.vectors import DocumentVectors, open_vectors
 
 SAMPLE_ROWS = 256
 SLOW_SAMPLE_ROWS = 16  # for a transformer
+RECALL_SLACK = 0.05  # a sample of other queries than the index was calibrated by
 
 
 def check_invariants(version: Version) -> list[Check]:
@@ -62,11 +62,11 @@ def check_invariants(version: Version) -> list[Check]:
                 f"the parts of version {version.name} disagree: rows {rows}, live documents "
                 f"{live}, {len(set(ids))} different ids; build it again with rankwell index --full"
             )
-        recall = dense.recall(documents.live_N)
+        recall = dense.recall()
     encoder = load_encoder(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
     _check_sample(version, documents, forward, vectors, encoder)
-    if recall < MIN_RECALL:
+    if recall < config.vectors.target_recall - RECALL_SLACK:
         raise DamagedVersion(
             f"the vector index of version {version.name} finds {recall:.0%} of the true best ten; "
             "build it again with rankwell index --full"

@@ -207,7 +207,7 @@ class _Job:
         self._check(changes)
         counts = self._counts(changes)
         same_documents = base is not None and not shards and not len(base.dead_rows)
-        same_parts = same_documents and self._same_index()
+        same_parts = same_documents and self._same_index() and self._same_vector_index()
         if same_parts and self._same_settings():
             assert self._live is not None
             self._work.remove()
@@ -346,13 +346,19 @@ class _Job:
             self._report.warnings.append("the cluster had lost the index, which was built again")
         return True
 
+    def _same_vector_index(self) -> bool:
+        assert self._live is not None
+        live = config_from_mapping(self._live.manifest.config)
+        return live.vectors.layout == self._config.vectors.layout
+
     def _same_settings(self) -> bool:
         """Returns whether the live version's settings are those of now."""
         assert self._live is not None
         live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (live.lexical, live.dense, live.fusion, live.collection) == (
+        return (live.lexical, live.dense, live.vectors, live.fusion, live.collection) == (
             now.lexical,
             now.dense,
+            now.vectors,
             now.fusion,
             now.collection,
         ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (

@@ -122,11 +122,11 @@ def publish_encoder(
         encoder = fit(live)
         forward = open_forward_index(live.folder / FORWARD)
         documents = DocumentStore(live.folder / DOCUMENTS)
-        shards = store.folder / WORK / ENCODED
-        device = str(settings["dense"]["device"])
-        write_vectors(draft.folder, encoder, forward, documents, live, shards, device, progress)
         before = live.manifest
         config = config_from_mapping(before.config)
+        shards = store.folder / WORK / ENCODED
+        asked = config_from_mapping({**before.config, **settings})
+        write_vectors(draft.folder, encoder, forward, documents, asked, live, shards, progress)
         if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
             analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
             build_lexical(

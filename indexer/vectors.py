@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rankwell.data.arrays import open_array, save_array, save_blocks
@@ -115,9 +116,9 @@ class DocumentVectors:
     def means(self, rows_K: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns the mean of each row's vectors: float32 [K, D]."""
         if self.is_single:
-            return self.vectors_PD[rows_K].astype(np.float32)
+            return in_single(self.vectors_PD[rows_K])
         parts = [self.vectors_PD[self.starts_N[row] : self.starts_N[row + 1]] for row in rows_K]
-        means = [part.astype(np.float32).mean(0) for part in parts]
+        means = [in_single(part).mean(0) for part in parts]
         return np.array(means, np.float32).reshape(len(rows_K), self.dimensions)
 
     def _places(self, rows_K: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -144,8 +145,19 @@ def inner_products(
     Each row is summed by itself: a matrix product rounds differently with the number of rows beside
     it, and a score must not depend on its neighbours.
     """
-    products: NDArray[np.float32] = np.einsum("kd,d->k", vectors_KD.astype(np.float32), query_D)
+    products: NDArray[np.float32] = np.einsum("kd,d->k", in_single(vectors_KD), query_D)
     return products
+
+
+def in_single(vectors_KD: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Returns vectors in single precision; torch reads half precision ten times faster than numpy.
+
+    >>> in_single(np.array([[1, 0.5]], np.float16)).tolist()
+    [[1.0, 0.5]]
+    """
+    writable_KD = np.require(vectors_KD, requirements=["C", "W"])
+    single_KD: NDArray[np.float32] = torch.from_numpy(writable_KD).float().numpy()
+    return single_KD
 
 
 def save_vectors(folder: Path, *parts: DocumentVectors) -> DocumentVectors:

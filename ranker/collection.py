@@ -38,6 +38,8 @@ from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.watching import Measured
 from rankwell.indexer.documents_encoding import open_encoded
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
 from rankwell.indexer.vectors import open_words
@@ -113,7 +115,7 @@ class Collection:
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
-        self._dense = open_dense(version, self._lexical)
+        self._dense = open_dense(version, self._lexical, self.config.vectors.device)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
             if with_ranker and version.has(RANKER)
@@ -152,6 +154,22 @@ class Collection:
         vocabulary = self.pool.forward.vocabulary
         if vocabulary.num_terms:
             self.rank(vocabulary.surfaces[int(vocabulary.forms_of(0)[0])])
+
+    def watch(self) -> None:
+        """Has a share of the searches from now on held against exact search, in the background."""
+        if isinstance(self._dense, FaissEngine):
+            self._dense.watch(self.config.vectors.checked_share)
+
+    @property
+    def dense_recall(self) -> Measured | None:
+        """What was found out about the vector index in service, None where it is exact."""
+        return self._dense.measured if isinstance(self._dense, FaissEngine) else None
+
+    @property
+    def troubles(self) -> list[str]:
+        """Sentences about what is worse in service than it should be."""
+        recall = self.dense_recall
+        return [recall.trouble] if recall is not None and recall.trouble else []
 
     def close(self) -> None:
         """Lets go of the engines."""

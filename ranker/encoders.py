@@ -210,14 +210,7 @@ def _with_encoder_of(
     config = config_from_mapping(live.manifest.config)
     with tempfile.TemporaryDirectory(dir=scratch.parent) as training:
         encoder = _fitted(collection, judged, config, Path(training), progress)
-        write_vectors(
-            scratch,
-            encoder,
-            forward,
-            collection.documents,
-            device=config.dense.device,
-            progress=progress,
-        )
+        write_vectors(scratch, encoder, forward, collection.documents, config, progress=progress)
     fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
     return Version(scratch, replace(live.manifest, fingerprints=fingerprints))
 

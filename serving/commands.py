@@ -37,6 +37,7 @@ def serve(
         collection = open_collection(folder)
         live = stack.enter_context(Live(collection))
         collection.warm()
+        collection.watch()
         if trouble := follow_live(folder):
             warn(trouble)
         shown = f"[{host}]" if ":" in host else host

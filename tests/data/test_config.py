@@ -29,6 +29,7 @@ KEYS = [(name, key) for name, section in SECTIONS.items() for key in dataclasses
 FORMED = {"engine", "method", "urls", "prefix", "vectors", "index", "fields", "without_lexical"} | {
     "ca_file",
     "fingerprint",
+    "device",
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

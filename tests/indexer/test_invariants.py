@@ -14,7 +14,7 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.versions import CANARIES, DOCUMENTS, Version, VersionStore
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.vectors import DocumentVectors, open_vectors, save_vectors
 
@@ -110,11 +110,11 @@ def test_vectors_of_other_documents_are_found(version: Version) -> None:
         check_invariants(version)
 
 
-def test_a_vector_index_of_other_vectors_is_found(version: Version) -> None:
-    folder = version.folder / "vectors"
-    _negate(folder)
-    FaissEngine.build(folder).close()
-    _negate(folder)
+def test_a_vector_index_that_finds_too_little_is_found(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # three documents are always found; how recall is measured, the engine's own tests say
+    monkeypatch.setattr(FaissEngine, "recall", lambda engine: 0.0)
     with pytest.raises(DamagedVersion, match=r"vector index .* finds 0% of the true best ten"):
         check_invariants(version)
 

@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rankwell.data.config import (
     CollectionConfig,
     DocumentsConfig,
     LexicalConfig,
+    VectorsConfig,
     WordsConfig,
     load_config,
     render_config,
@@ -24,7 +26,8 @@ from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedR
 from rankwell.data.forward import open_forward_index
 from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS, VersionStore
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import WORK, compact_rows, index_collection
 from rankwell.indexer.lexical import TantivyEngine
@@ -496,6 +499,41 @@ def test_a_full_job_replaces_a_damaged_version(
     report = index_collection(folder, full=True)
     assert (report.published, report.version, report.counts.live) == (True, "000002", 3)
     assert_whole(folder, report)
+
+
+def test_another_vector_index_is_made_of_the_same_vectors(collection_of: CollectionOf) -> None:
+    folder = collection_of(A, B, C)
+    before, encoder = live_folder(folder), encoder_of(folder)
+    configure(folder, vectors=VectorsConfig(index="hnsw"))
+    report = index_collection(folder)
+    assert (report.published, report.mode) == (True, "incremental")
+    after = live_folder(folder)
+    assert IndexRecord.load(before / VECTORS).kind == "exact"
+    assert IndexRecord.load(after / VECTORS).kind == "hnsw"
+    assert encoder_of(folder).fingerprint == encoder.fingerprint
+    vectors = [(name / VECTORS / "vectors.npy").read_bytes() for name in (before, after)]
+    assert vectors[0] == vectors[1]
+    assert index_collection(folder).published is False
+
+    configure(folder, vectors=VectorsConfig(index="hnsw", checked_share=0.5))
+    assert index_collection(folder).published  # the setting is of the version, the files are shared
+    shared = [name / VECTORS / "index.faiss" for name in (after, live_folder(folder))]
+    assert shared[0].stat().st_ino == shared[1].stat().st_ino
+
+
+def test_new_documents_are_added_to_the_vector_index_that_is_there(
+    collection_of: CollectionOf,
+) -> None:
+    config = VectorsConfig(index="IVF1,SQ8")
+    folder = collection_of(A, B, C, D, vectors=config)
+    rewrite(folder, A, B, C, E)
+    assert index_collection(folder).mode == "incremental"
+    record = IndexRecord.load(live_folder(folder) / VECTORS)
+    assert record.num_trained == 4  # five rows, one of them dead
+    with closing(FaissEngine(live_folder(folder) / VECTORS)) as engine:
+        found = engine.search(encoder_of(folder).encode_documents(["dd and dx", "ee and ex"]), 5)
+    assert 3 not in found.rows_QK
+    assert found.rows(1)[0] == 4
 
 
 def test_retrained_words_are_a_new_version_that_shares_the_rest(
