@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.encoders import DenseConfig, FinetuningConfig
 from rankwell.data.errors import ConfigError, nearest
-from rankwell.data.finetuning import FinetuningConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
-TRANSFORMER = "transformer"
-ENCODERS = ("auto", "static", "sif", TRANSFORMER)
-BACKENDS = ("auto", "torch", "int8")
-DEVICES = ("auto", "cpu", "gpu")
 WORD_MODELS = ("skip-gram", "cbow")
 
 TANTIVY = "tantivy"
@@ -137,60 +133,6 @@ class LexicalConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseConfig(Section):
-    """Dense search: inner products of document and query vectors."""
-
-    encoder: str = setting(
-        "auto",
-        "static (trained on pairs of texts), sif (pooled word vectors), auto: static where the "
-        "documents are enough, or transformer: the model named here",
-    )
-    encoder_epochs: int = setting(
-        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
-    )
-    encoder_learning_rate: float = setting(
-        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
-    )
-    model: str = setting(
-        "",
-        "a transformer's folder, relative to this file, or its name on the hub: any model of "
-        "sentence-transformers",
-    )
-    query_prompt: str = setting("", "stands before each query; empty: the transformer's own")
-    document_prompt: str = setting("", "stands before each document; empty: the transformer's own")
-    max_tokens: int = setting(0, "that a transformer reads of a text; 0: its own limit", low=0)
-    passages: bool = setting(
-        True, "longer documents are split into passages for a transformer; false: they are cut"
-    )
-    passage_overlap: int = setting(32, "tokens that neighbouring passages may share", low=0)
-    dimensions: int = setting(
-        0, "the first so many numbers of a transformer's vectors are used; 0: all", low=0
-    )
-    backend: str = setting(
-        "auto",
-        "how a transformer computes: torch, int8 (ONNX in eight bits, for processors), or auto: "
-        "int8 where its packages are and no GPU is",
-    )
-    device: str = setting("auto", "where torch computes: cpu, gpu, or auto: a GPU where one is")
-    depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
-    sif: float = setting(
-        1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
-    )
-
-    def __post_init__(self) -> None:
-        """Checks the names."""
-        Section.__post_init__(self)
-        check_choice("encoder", self.encoder, ENCODERS)
-        check_choice("backend", self.backend, BACKENDS)
-        check_choice("device", self.device, DEVICES)
-        if self.encoder == TRANSFORMER and not self.model:
-            raise ConfigError(
-                "encoder is 'transformer', and no model is named; set model to the folder of a "
-                "sentence-transformers model, or to its name on the hub"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VectorsConfig(Section):
     """The index over the documents' vectors."""
 
@@ -261,7 +203,7 @@ class GateConfig(Section):
     latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
 
 
-_CLUSTER = ElasticsearchConfig()
+_CLUSTER, _DENSE = ElasticsearchConfig(), DenseConfig()
 _FINETUNING = FinetuningConfig()
 
 
@@ -277,7 +219,7 @@ class Config:
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
     elasticsearch: ElasticsearchConfig = _CLUSTER
-    dense: DenseConfig = DenseConfig()
+    dense: DenseConfig = _DENSE
     finetuning: FinetuningConfig = _FINETUNING
     vectors: VectorsConfig = VectorsConfig()
     fusion: FusionConfig = FusionConfig()

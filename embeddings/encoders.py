@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import MissingPackage
 from rankwell.data.protocols import Encoder
 from rankwell.embeddings.encoder_files import kind_of
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import WordVectors
-
-TRANSFORMER = "transformer"
 
 
 class CollectionEncoder(Encoder, Protocol):

@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import InputError
-from rankwell.data.finetuning import FinetuningConfig
 from rankwell.data.progress import Progress, silent
 from rankwell.embeddings.contrastive import JUDGED_QUERIES, contrastive_loss
 from rankwell.embeddings.transformer import TransformerEncoder

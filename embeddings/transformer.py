@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from rankwell.data.analysis import sentence_starts
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.records import EncodedPassages
 from rankwell.embeddings.encoder_files import read_words, write_words
 from rankwell.embeddings.passages import passage_spans
 from rankwell.embeddings.transformer_files import (
     INT8,
-    KIND,
     MODEL,
     TOKENIZER,
     Reading,
@@ -73,7 +73,7 @@ class TransformerEncoder:
     facts: Mapping[str, Any]
     vectors_fingerprint: str
     device: str = "auto"
-    kind: str = KIND
+    kind: str = TRANSFORMER
 
     @classmethod
     def of(
@@ -302,7 +302,9 @@ def _open_tokenizer(model: Path) -> Tokenizer:
 
 def _positions(network: Any, takes: int) -> int:
     """Returns the tokens of the longest text that a model has positions for."""
-    return max(takes, int(getattr(network.config, "max_position_embeddings", 0) or 0))
+    positions = int(getattr(network.config, "max_position_embeddings", 0) or 0)
+    # some models keep a few positions for themselves, which only the tokenizer's limit knows
+    return max(takes, min(positions, int(network.tokenizer.model_max_length)))
 
 
 def _read(prompt: str, text: str) -> str:

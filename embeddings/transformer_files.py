@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.versions import FileRecord, file_record
 from rankwell.embeddings.encoder_files import SUMMARY
@@ -26,7 +27,6 @@ FORMAT_VERSION = 1
 MODEL = "model"
 INT8 = "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
-KIND = "transformer"
 
 _SMALL_BYTES = 4 << 20
 _READ = (".json", ".safetensors", ".txt", ".model")  # weights in other forms are never opened
@@ -68,7 +68,7 @@ def model_files(model: Path) -> dict[str, FileRecord]:
 def fingerprint_of(files: Mapping[str, FileRecord], reading: Reading) -> str:
     """Returns a hash that changes with any file or with how texts are read."""
     hashes = {path: record.sha256 for path, record in files.items()}
-    content = json.dumps([KIND, hashes, asdict(reading)], sort_keys=True)
+    content = json.dumps([TRANSFORMER, hashes, asdict(reading)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -90,7 +90,7 @@ def write_summary(
     """Writes encoder.json."""
     summary = {
         "format_version": FORMAT_VERSION,
-        "kind": KIND,
+        "kind": TRANSFORMER,
         "fingerprint": fingerprint,
         "reading": asdict(reading),
         "facts": dict(facts),

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.arrays import save_array
-from rankwell.data.config import ELASTICSEARCH, TRANSFORMER, Config, config_from_mapping
+from rankwell.data.config import ELASTICSEARCH, Config, config_from_mapping
 from rankwell.data.documents import DocumentStore, write_documents
 from rankwell.data.durable import link_or_copy
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.forward_extension import extend_forward_index
-from rankwell.data.progress import Progress, silent
+from rankwell.data.progress import Progress
 from rankwell.data.release import Check
 from rankwell.data.versions import (
     ANALYSIS,
@@ -37,8 +38,6 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
-from rankwell.embeddings.pairs import head
-from rankwell.indexer.dense.calibration import QUERIES
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import (
     ENCODED,
@@ -51,13 +50,12 @@ from rankwell.indexer.documents_encoding import (
 from rankwell.indexer.encoding import dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Before, Indexed, build_lexical, count_lexical
 from rankwell.indexer.shards import SPOOL, read_segmented
+from rankwell.indexer.vector_parts import canary_texts, sample_queries
 from rankwell.indexer.vectors import WORDS_FILE, open_vectors
 from rankwell.indexer.work import Work, key_of
 
 PARTS = (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER, CANARIES)
 _FRESH = "fresh"
-_CANARY_TEXTS = 8
-_CANARY_WORDS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,51 +98,6 @@ class Built:
     empty: int
     cut: int
     encoded: int
-
-
-def sample_queries(
-    encoder: CollectionEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Returns the vectors of some documents' titles: what a vector index is calibrated by."""
-    rows = np.flatnonzero(live_N)
-    rows = rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
-    surfaces = forward.vocabulary.surfaces
-    return encoder.encode_queries(
-        [" ".join(surfaces[token] for token in head(forward, int(row))) for row in rows]
-    )
-
-
-def write_vectors(
-    folder: Path,
-    encoder: CollectionEncoder,
-    forward: ForwardIndex,
-    documents: DocumentStore,
-    config: Config,
-    live: Version | None = None,
-    shards: Path | None = None,
-    progress: Progress = silent,
-) -> None:
-    """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder.
-
-    Args:
-        folder: of the version.
-        encoder: any.
-        forward: of all rows.
-        documents: of all rows.
-        config: of the version.
-        live: a version whose vectors are taken over where they are the encoder's.
-        shards: where an interrupted job is resumed; None: nowhere.
-        progress: told of the documents.
-    """
-    encoder.save(folder / ENCODER)
-    saved = load_encoder(folder / ENCODER, config.dense.device)
-    write_canaries(folder / CANARIES, saved, canary_texts(saved))
-    known = known_vectors(live, saved)
-    encoded = encode_rows(saved, forward, documents, 0, known, shards, progress)
-    save_encoded(folder / VECTORS, encoded)
-    save_array(folder / VECTORS / WORDS_FILE, saved.word_vectors.words_of(forward))
-    queries_QD = sample_queries(saved, forward, documents.live_N)
-    FaissEngine.build(folder / VECTORS, documents.live_N, config.vectors, queries_QD).close()
 
 
 def build_parts(
@@ -414,10 +367,3 @@ class _Building:
         with closing(FaissEngine(folder)) as engine:
             recall = engine.record.recall if engine.record.num_queries else engine.recall()
         return recall, made
-
-
-def canary_texts(encoder: CollectionEncoder) -> list[str]:
-    """Returns texts of the encoder's own words, from the frequent ones to the rare."""
-    words = encoder.word_vectors.words
-    num_texts = min(_CANARY_TEXTS, len(words))
-    return [" ".join(words[start::num_texts][:_CANARY_WORDS]) for start in range(num_texts)]

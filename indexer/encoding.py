@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import TRANSFORMER, Config, DenseConfig
+from rankwell.data.config import Config
+from rankwell.data.encoders import TRANSFORMER, DenseConfig
 from rankwell.data.errors import MissingPackage
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.progress import Progress, silent

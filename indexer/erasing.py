@@ -42,11 +42,11 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.encoders import load_encoder
-from rankwell.indexer.building import sample_queries
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import EncodedDocuments, open_encoded, save_encoded
 from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
+from rankwell.indexer.vector_parts import sample_queries
 from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors
 
 _REWRITTEN = (DOCUMENTS, FORWARD, LEXICAL, VECTORS)

@@ -7,6 +7,7 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.release import Check
@@ -21,7 +22,7 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.encoders import TRANSFORMER, CollectionEncoder, load_encoder
+from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.engines import count_lexical
 from rankwell.indexer.vectors import DocumentVectors, open_vectors

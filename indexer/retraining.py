@@ -26,12 +26,12 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.building import write_vectors
 from rankwell.indexer.documents_encoding import ENCODED
 from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, WORK, compact_rows
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.vector_parts import write_vectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
 from rankwell.training.run import Report

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from rankwell.data.config import TRANSFORMER, Config
+from rankwell.data.config import Config
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.embeddings.encoder_files import kind_of
 from rankwell.embeddings.transformer import TransformerEncoder
 from rankwell.embeddings.transformer_files import Reading

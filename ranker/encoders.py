@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.config import TRANSFORMER, Config, config_from_mapping, load_config
+from rankwell.data.config import Config, config_from_mapping, load_config
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import MissingPackage
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
@@ -32,10 +33,10 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
-from rankwell.indexer.building import write_vectors
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
 from rankwell.indexer.retraining import publish_encoder
+from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.opening import open_version

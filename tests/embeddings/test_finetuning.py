@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import InputError
-from rankwell.data.finetuning import FinetuningConfig
 from rankwell.embeddings.contrastive import JUDGED_QUERIES, contrastive_loss
 from rankwell.embeddings.finetuning import Example, backward, finetune, ranking_loss
 from rankwell.embeddings.transformer import TransformerEncoder

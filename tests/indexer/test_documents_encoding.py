@@ -36,7 +36,9 @@ class Counting:
         vectors = [[len(word), float(word[1:])] for of in words for word in of]
         spans = [[3 * i, 3 * i + 2] for of in words for i, _ in enumerate(of)]
         return EncodedPassages(
-            np.array(vectors, np.float32), np.array([len(of) for of in words]), np.array(spans)
+            np.array(vectors, np.float32),
+            np.array([len(of) for of in words]),
+            np.array(spans, np.int32),
         )
 
 

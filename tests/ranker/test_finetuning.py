@@ -16,8 +16,8 @@ from rankwell.data.config import (
     RankerConfig,
     render_config,
 )
+from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import ConfigError, InputError
-from rankwell.data.finetuning import FinetuningConfig
 from rankwell.data.versions import VersionStore
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.indexer.erasing import erase_documents
