@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.encoders import DenseConfig, FinetuningConfig
 from rankwell.data.errors import ConfigError, nearest
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
-ENCODERS = ("auto", "static", "sif")
 WORD_MODELS = ("skip-gram", "cbow")
 
 TANTIVY = "tantivy"
@@ -133,32 +133,6 @@ class LexicalConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseConfig(Section):
-    """Dense search: inner products of document and query vectors."""
-
-    encoder: str = setting(
-        "auto",
-        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
-        "documents are enough",
-    )
-    encoder_epochs: int = setting(
-        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
-    )
-    encoder_learning_rate: float = setting(
-        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
-    )
-    depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
-    sif: float = setting(
-        1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
-    )
-
-    def __post_init__(self) -> None:
-        """Checks the encoder's name."""
-        Section.__post_init__(self)
-        check_choice("encoder", self.encoder, ENCODERS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VectorsConfig(Section):
     """The index over the documents' vectors."""
 
@@ -229,7 +203,8 @@ class GateConfig(Section):
     latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
 
 
-_CLUSTER = ElasticsearchConfig()
+_CLUSTER, _DENSE = ElasticsearchConfig(), DenseConfig()
+_FINETUNING = FinetuningConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +219,8 @@ class Config:
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
     elasticsearch: ElasticsearchConfig = _CLUSTER
-    dense: DenseConfig = DenseConfig()
+    dense: DenseConfig = _DENSE
+    finetuning: FinetuningConfig = _FINETUNING
     vectors: VectorsConfig = VectorsConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()

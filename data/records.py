@@ -1,6 +1,6 @@
 """The small frozen values that pass between the packages.
 
-Shapes: Q queries, K candidates of a query.
+Shapes: Q queries, K candidates of a query, N documents, P passages, D dimensions.
 """
 
 from collections.abc import Mapping
@@ -60,6 +60,23 @@ class Candidates:
         rows_K = self.rows_QK[query]
         found_K: NDArray[np.int64] = rows_K[rows_K != PADDING_ROW]
         return found_K
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPassages:
+    """The vectors of documents, one for each passage.
+
+    Attributes:
+        vectors_PD: float32; those of one document behind one another.
+        counts_N: int64; how many each document has, one at least.
+        spans_P2: int32; where in the document's text each passage begins and ends.
+        num_cut: documents whose end was not read, because they are longer than the encoder takes.
+    """
+
+    vectors_PD: NDArray[np.float32]
+    counts_N: NDArray[np.int64]
+    spans_P2: NDArray[np.int32]
+    num_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)

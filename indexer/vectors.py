@@ -84,6 +84,10 @@ class DocumentVectors:
             part = slice(start, min(start + _BLOCK, len(self.vectors_PD)))
             yield part, self.vectors_PD[part]
 
+    def of_row(self, row: int) -> NDArray[np.float16]:
+        """Returns the vectors of one row."""
+        return self.vectors_PD[self.starts_N[row] : self.starts_N[row + 1]]
+
     def take(self, rows_K: NDArray[Any]) -> "DocumentVectors":
         """Returns the vectors of some rows, by number or as bool [N]."""
         rows_K = np.arange(len(self))[rows_K]

@@ -33,15 +33,16 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import load_encoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.watching import Measured
+from rankwell.indexer.documents_encoding import open_encoded
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
-from rankwell.indexer.vectors import open_vectors, open_words
+from rankwell.indexer.vectors import open_words
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -65,7 +66,7 @@ from rankwell.ranker.pipeline import (
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
-from rankwell.ranker.terms import analysed_query, resolve
+from rankwell.ranker.terms import MAX_QUERY_WORDS, analysed_query, resolve
 from rankwell.ranker.words import words_like
 
 
@@ -96,7 +97,7 @@ class Collection:
         self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
-        self.encoder = StaticEncoder.load(version.folder / ENCODER)
+        self.encoder = load_encoder(version.folder / ENCODER, self.config.dense.device)
         check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
@@ -105,9 +106,11 @@ class Collection:
             )
         forward = open_forward_index(version.folder / FORWARD)
         vectors = version.folder / VECTORS
+        encoded = open_encoded(vectors)
         self.pool = Pool(
             forward,
-            open_vectors(vectors),
+            encoded.vectors,
+            encoded.spans_P2,
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
@@ -224,7 +227,7 @@ class Collection:
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
         page = ranking.first(k)
-        hits = hits_of(page, self._seen(live), self.analyzer)
+        hits = hits_of(page, self._seen(live), self.analyzer, self.features.pool_of(page))
         explanations = (
             explanations_of(ranking, hits, self.stage_names, self._explained) if explain else ()
         )
@@ -436,6 +439,11 @@ class Collection:
         if self._live.fault:
             degraded = (*degraded, self._live.fault)
         terms = resolve(analysed, self.pool.forward)
-        vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
+        # as it was asked, but for words past the limit: a transformer reads more than words
+        is_long = len(analysed.surfaces) >= MAX_QUERY_WORDS
+        asked = " ".join(analysed.surfaces) if is_long else query
+        if self.encoder.is_cut(asked):
+            degraded = (*degraded, "the encoder read only the beginning of the query")
+        vector_D = self.encoder.encode_queries([asked])[0]
         live_terms = live.terms(analysed) if live else None
         return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded

@@ -134,9 +134,10 @@ def train_encoder_command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train the static encoder again, on the documents and the training judgments.
+    """Train the encoder again, on the documents and the training judgments.
 
-    Started by torchrun, its processes train together.
+    A transformer is fine-tuned: on judgments, or on queries made of the documents. Interrupted, its
+    training goes on when it is run again. Started by torchrun, its processes train together.
     """
     with shown_progress() as progress:
         report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)

@@ -3,17 +3,29 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from rankwell.data.analysis import Analyzer
 from rankwell.data.documents import DocumentStore
 from rankwell.data.records import Explanation, Hit
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pipeline import Ranking
+from rankwell.ranker.pool import Pool
 from rankwell.ranker.snippets import snippet
 
 
-def hits_of(page: Ranking, documents: DocumentStore, analyzer: Analyzer) -> tuple[Hit, ...]:
-    """Returns the documents of a ranking with their snippets."""
-    return tuple(_hit(place, page, documents, analyzer) for place in range(len(page.scored)))
+def hits_of(
+    page: Ranking, documents: DocumentStore, analyzer: Analyzer, pool: Pool
+) -> tuple[Hit, ...]:
+    """Returns the documents of a ranking with their snippets.
+
+    Args:
+        page: the ranking.
+        documents: of all its rows.
+        analyzer: of the version.
+        pool: of the version, or where the ranking's own documents lie.
+    """
+    return tuple(_hit(place, page, documents, analyzer, pool) for place in range(len(page.scored)))
 
 
 def explanations_of(
@@ -49,14 +61,20 @@ def explanations_of(
     return tuple(explanations)
 
 
-def _hit(place: int, page: Ranking, documents: DocumentStore, analyzer: Analyzer) -> Hit:
+def _hit(
+    place: int, page: Ranking, documents: DocumentStore, analyzer: Analyzer, pool: Pool
+) -> Hit:
     row = int(page.scored.rows_K[place])
     document = page.found.documents[row] if page.found else documents[row]
+    [(_, rows, own, _)] = [
+        part for part in page.request.by_pool(np.array([row]), pool) if len(part[1])
+    ]
+    passage = own.best_passage(int(rows[0]), page.request.vector_D)
     return Hit(
         place + 1,
         document.doc_id,
         float(page.scores_K[place]),
         document.title,
-        snippet(document.text, page.request.query, analyzer),
+        snippet(document.text, page.request.query, analyzer, passage),
         document.fields,
     )

@@ -10,12 +10,21 @@ SNIPPET_WORDS = 40
 MAX_CHARACTERS = 20_000
 
 
-def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
+def snippet(
+    text: str, query: AnalysedQuery, analyzer: Analyzer, passage: tuple[int, int] | None = None
+) -> str:
     """Returns the window of a text with most of the query's distinct terms, as safe HTML.
 
     All of the text is escaped; the only markup is <mark> around matching words.
+
+    Args:
+        text: of the document.
+        query: whose words are marked.
+        analyzer: of the version.
+        passage: the part of the text to show; None: all of it.
     """
-    text = text[:MAX_CHARACTERS]
+    begin, end = passage or (0, len(text))
+    cut, text = (begin > 0, end < len(text)), text[begin:end][:MAX_CHARACTERS]
     spans = _separate(word_spans(text))
     wanted = set(query.terms)
     forms = {surface for surface, _, _ in spans}
@@ -25,7 +34,7 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
     shown = spans[first : first + SNIPPET_WORDS]
     if not shown:
         return html.escape(text[:300])
-    pieces = ["… " if first else ""]
+    pieces = ["… " if first or cut[0] else ""]
     at = 0 if not first else shown[0][1]
     for surface, start, end in shown:
         pieces.append(html.escape(text[at:start]))
@@ -33,7 +42,7 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
         pieces.append(f"<mark>{word}</mark>" if terms[surface] in wanted else word)
         at = end
     more = first + SNIPPET_WORDS < len(spans)
-    pieces.append(" …" if more else html.escape(text[at:]))
+    pieces.append(" …" if more else html.escape(text[at:]) + (" …" if cut[1] else ""))
     return "".join(pieces)
 
 

@@ -60,7 +60,8 @@ def pool_of(forward_of: Callable[..., ForwardIndex]) -> Callable[..., Pool]:
         surfaces = forward.vocabulary.surfaces
         word_of_V = np.array([trained.ids.get(s, -1) for s in surfaces], np.int32)
         given = np.zeros((len(documents), 2)) if vectors is None else np.asarray(vectors)
-        return Pool(forward, DocumentVectors.of(given), trained, word_of_V)
+        spans_P2 = np.zeros((len(documents), 2), np.int32)
+        return Pool(forward, DocumentVectors.of(given), spans_P2, trained, word_of_V)
 
     return build
 
