@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.service import ServingConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
@@ -201,6 +202,7 @@ class GateConfig(Section):
 
 
 _CLUSTER = ElasticsearchConfig()
+_SERVICE = ServingConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,7 @@ class Config:
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = _SERVICE
 
     def __post_init__(self) -> None:
         """Checks what two sections say together."""

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rankwell.data.errors import InputError, RankwellError, Unavailable
-from rankwell.serving.envelope import SECURITY_HEADERS
+from rankwell.serving.exchange import current_exchange
 
 
 def json_answer(content: Any) -> Response:
@@ -19,10 +19,15 @@ def json_answer(content: Any) -> Response:
 
 
 def problem(status: int, kind: str, detail: str, field: str | None = None) -> Response:
-    """Returns an error as RFC 9457 problem+json, with the field at fault where one is."""
+    """Returns an error as RFC 9457 problem+json, with the field at fault where one is.
+
+    The request's id in it is the one that the log has.
+    """
     content = {"type": "about:blank", "title": kind, "status": status, "detail": detail}
     if field is not None:
         content["field"] = field
+    if exchange := current_exchange():
+        content["request_id"] = exchange.request_id
     return JSONResponse(content, status, media_type="application/problem+json")
 
 
@@ -51,10 +56,4 @@ def add_errors(app: FastAPI) -> None:
     def http(request: Request, error: HTTPException) -> Response:
         response = problem(error.status_code, "HTTPError", str(error.detail))
         response.headers.update(error.headers or {})
-        return response
-
-    @app.exception_handler(Exception)
-    def bug(request: Request, error: Exception) -> Response:
-        response = problem(500, "InternalError", "a bug of ours; the log has its trace")
-        response.headers.update(SECURITY_HEADERS)  # this answer is made outside of the envelope
         return response

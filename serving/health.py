@@ -1,9 +1,10 @@
-"""What is live, and whether it answers: /v1/version, /healthz, /readyz."""
+"""What is live, whether it answers, and its figures: /v1/version, /healthz, /readyz, /metrics."""
 
 from fastapi import APIRouter, Response
 
 from rankwell.serving.answers import json_answer
 from rankwell.serving.following import Live
+from rankwell.serving.metrics import Metrics
 
 
 def health_router(live: Live) -> APIRouter:
@@ -35,5 +36,16 @@ def health_router(live: Live) -> APIRouter:
         with live.collection() as collection:
             name = collection.version.name
         return json_answer({"status": "ready", "version": name, "troubles": live.troubles})
+
+    return router
+
+
+def metrics_router(metrics: Metrics) -> APIRouter:
+    """Returns the endpoint that Prometheus asks."""
+    router = APIRouter()
+
+    @router.get("/metrics", summary="Figures for Prometheus")
+    def figures() -> Response:
+        return Response(metrics.text(), media_type=metrics.content_type)
 
     return router
