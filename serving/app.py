@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from rankwell.serving.answers import add_errors
+from rankwell.serving.beside import Beside
 from rankwell.serving.documents import documents_router
 from rankwell.serving.envelope import Envelope
 from rankwell.serving.following import Live
@@ -12,7 +13,8 @@ from rankwell.serving.pages import FOLDER, pages_router
 from rankwell.serving.search import search_router
 from rankwell.serving.words import words_router
 
-_ROUTERS = (search_router, documents_router, words_router, health_router, pages_router)
+_OF_LIVE = (documents_router, words_router, health_router)
+_OF_VERSIONS = (search_router, pages_router)
 
 
 def create_app(live: Live) -> FastAPI:
@@ -28,7 +30,10 @@ def create_app(live: Live) -> FastAPI:
     )
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     add_errors(app)
-    for router in _ROUTERS:
+    for router in _OF_LIVE:
         app.include_router(router(live))
+    beside = Beside(live)
+    for router_of in _OF_VERSIONS:
+        app.include_router(router_of(beside))
     app.add_middleware(Envelope)
     return app
