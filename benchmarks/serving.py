@@ -100,7 +100,8 @@ def served(folder: Path, workers: int) -> Iterator[tuple[str, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "rankwell.cli", "serve", str(folder)]
+    run = "from rankwell.cli import main; main()"
+    command = [sys.executable, "-c", run, "serve", str(folder)]
     command += ["--port", str(port), "--workers", str(workers)]
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log)

@@ -8,6 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from rankwell.serving.access import Access, Hosts
 from rankwell.serving.admission import Admission
 from rankwell.serving.answers import add_errors
+from rankwell.serving.beside import Beside
 from rankwell.serving.click_events import clicks_router
 from rankwell.serving.conditional import Conditional
 from rankwell.serving.documents import documents_router
@@ -23,15 +24,7 @@ from rankwell.serving.search import search_router
 from rankwell.serving.service import Service
 from rankwell.serving.words import words_router
 
-_ROUTERS = (
-    search_router,
-    documents_router,
-    words_router,
-    reranking_router,
-    embedding_router,
-    health_router,
-    pages_router,
-)
+_OF_LIVE = (words_router, reranking_router, embedding_router, health_router)
 _GZIP_BYTES = 2000
 _GZIP_LEVEL = 4
 
@@ -55,8 +48,12 @@ def create_app(live: Live, service: Service | None = None) -> FastAPI:
     )
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     add_errors(app)
-    for router in _ROUTERS:
+    for router in _OF_LIVE:
         app.include_router(router(live))
+    served, beside = service.clicks.served if service.clicks else None, Beside(live)
+    app.include_router(search_router(beside, served))
+    app.include_router(documents_router(live, served))
+    app.include_router(pages_router(beside, served))
     app.include_router(clicks_router(service.clicks, service.metrics))
     app.include_router(metrics_router(service.metrics))
     describe(app)

@@ -5,11 +5,14 @@ collection shows nothing until somebody has thought of it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from rankwell.data.filters import matching_rows
-from rankwell.data.records import Document
+from rankwell.data.records import Document, SearchResult
 from rankwell.embeddings.word_vectors import Neighbour
+from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
 
 # What says nothing of single documents.
@@ -34,9 +37,26 @@ class Bounded:
         """Returns the number of documents that the filter accepts."""
         return int(matching_rows(self._within, self._collection.documents).sum())
 
-    def search(self, *arguments: Any, **more: Any) -> Any:
+    @property
+    def documents(self) -> SimpleNamespace:
+        """The names and types of the fields, and nothing else."""
+        return SimpleNamespace(field_types=self._collection.documents.field_types)
+
+    def search(self, query: str, k: int = 10, **more: Any) -> SearchResult:
         """Answers a query from the documents that the filter accepts."""
-        return self._collection.search(*arguments, **more, within=self._within)
+        return self.ask(Asked(query=query, k=k, **more))
+
+    def ask(self, asked: Asked) -> SearchResult:
+        """Answers a search from the documents that the filter accepts."""
+        return self._collection.ask(replace(asked, within=self._within))
+
+    def similar(self, doc_id: str, k: int = 10, **more: Any) -> SearchResult:
+        """Returns the documents like another, among those that the filter accepts."""
+        return self._collection.similar(doc_id, k, **more, within=self._within)
+
+    def complete(self, prefix: str, k: int = 8) -> list[str]:
+        """Returns titles of documents that the filter accepts."""
+        return self._collection.complete(prefix, k, within=self._within)
 
     def document(self, doc_id: str) -> Document:
         """Returns a document that the filter accepts.

@@ -1,15 +1,21 @@
-"""One document at a time: read, added or replaced, deleted."""
+"""One document at a time: read, compared with the others, added or replaced, deleted."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from rankwell.data.config import DocumentsConfig
 from rankwell.data.errors import InputError
+from rankwell.data.filters import parsed_filter
 from rankwell.data.readers import document_of
 from rankwell.serving.answers import json_answer
+from rankwell.serving.examples import CHANGED, DOCUMENT, RESULT, answers
 from rankwell.serving.following import Live
+from rankwell.serving.search import to_json
+from rankwell.serving.served import ServedLog
+
+_DEFAULT_K = 10
 
 
 class DocumentBody(BaseModel):
@@ -29,11 +35,34 @@ class DocumentBody(BaseModel):
     metadata: dict[str, Any] = {}
 
 
-def documents_router(live: Live) -> APIRouter:
+def documents_router(live: Live, served: ServedLog | None) -> APIRouter:
     """Returns the endpoints about single documents."""
-    router = APIRouter()
+    router = APIRouter(tags=["documents"])
 
-    @router.get("/v1/documents/{doc_id:path}", summary="One document")
+    @router.get(
+        "/v1/documents/{doc_id:path}/similar",
+        summary="Documents like one",
+        responses=answers(RESULT, 400, 404, 503),
+    )
+    def similar(
+        request: Request,
+        doc_id: str,
+        k: Annotated[int, Query(description="Hits wanted.")] = _DEFAULT_K,
+        filter: Annotated[  # noqa: A002 - the word that users know
+            str | None,
+            Query(description="A filter, as JSON.", examples=['{"category": "Physics"}']),
+        ] = None,
+    ) -> Response:
+        # an id may end so itself: its slash is then %2F, which only the path as it was sent tells
+        if not request.scope.get("raw_path", b"/similar").endswith(b"/similar"):
+            return document(f"{doc_id}/similar")
+        with live.collection() as collection:
+            result = collection.similar(doc_id, k, filter=parsed_filter(filter))
+        return json_answer(to_json(result, served))
+
+    @router.get(
+        "/v1/documents/{doc_id:path}", summary="One document", responses=answers(DOCUMENT, 404)
+    )
     def document(doc_id: str) -> Response:
         with live.collection() as collection:
             found = collection.document(doc_id)
@@ -46,7 +75,11 @@ def documents_router(live: Live) -> APIRouter:
             }
         )
 
-    @router.put("/v1/documents/{doc_id:path}", summary="Add or replace one document")
+    @router.put(
+        "/v1/documents/{doc_id:path}",
+        summary="Add or replace one document",
+        responses=answers(CHANGED, 400, 503),
+    )
     def put_document(doc_id: str, body: DocumentBody) -> Response:
         record = {"_id": doc_id, **body.model_dump()}
         try:
@@ -56,7 +89,11 @@ def documents_router(live: Live) -> APIRouter:
         with live.collection() as collection:
             return json_answer({"doc_id": doc_id, "number": collection.put([document])})
 
-    @router.delete("/v1/documents/{doc_id:path}", summary="Delete one document")
+    @router.delete(
+        "/v1/documents/{doc_id:path}",
+        summary="Delete one document",
+        responses=answers(CHANGED, 404, 503),
+    )
     def delete_document(doc_id: str) -> Response:
         with live.collection() as collection:
             return json_answer({"doc_id": doc_id, "number": collection.delete(doc_id)})

@@ -5,6 +5,7 @@ With several processes, each writes its figures into a file of a folder that the
 asked adds them up.
 """
 
+import math
 import os
 
 from prometheus_client import (
@@ -116,8 +117,7 @@ class Metrics:
         """Says what is live."""
         self._version.set(int(version))
         self._documents.set(documents)
-        if recall is not None:
-            self._recall.set(recall)
+        self._recall.set(math.nan if recall is None else recall)
 
     def text(self) -> bytes:
         """Returns all figures as Prometheus reads them, of all processes."""

@@ -18,11 +18,14 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rankwell.data.records import SearchResult
+
 _FOLDER = "served"
 _HOUR_S = 3600
 # hour, process, offset in its file, random bits
 _PLACE = struct.Struct(">IIQ9s")
 _MAX_LINE = 1 << 20
+_ORDERING = ("lexical", "dense", "fused", "ranked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,12 @@ class ServedLog:
 
     def _path(self, hour: int, process: int) -> Path:
         return self._folder / f"{hour}-{process}.jsonl"
+
+
+def remember(log: ServedLog | None, result: SearchResult) -> str | None:
+    """Keeps a page of results for a while and returns its query_id, None where none are kept."""
+    if log is None:
+        return None
+    ran = [stage.name for stage in result.stages if stage.name in _ORDERING]
+    shown = tuple(hit.doc_id for hit in result.hits)
+    return log.add(Served(result.query, shown, f"{result.version}:{ran[-1] if ran else ''}"))

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Query, Response
 
 from rankwell.serving.answers import json_answer
+from rankwell.serving.examples import NEIGHBOURS, answers
 from rankwell.serving.following import Live
 
 _DEFAULT_K = 10
@@ -13,9 +14,13 @@ _MAX_NEIGHBOURS = 1000
 
 def words_router(live: Live) -> APIRouter:
     """Returns the endpoints about words."""
-    router = APIRouter()
+    router = APIRouter(tags=["words"])
 
-    @router.get("/v1/words/{word}/neighbours", summary="Words used alike")
+    @router.get(
+        "/v1/words/{word}/neighbours",
+        summary="Words used alike",
+        responses=answers(NEIGHBOURS, 400, 404),
+    )
     def neighbours(
         word: str, k: int = Query(_DEFAULT_K, ge=1, le=_MAX_NEIGHBOURS, description="Words wanted.")
     ) -> Response:

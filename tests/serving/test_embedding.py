@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -21,10 +22,10 @@ def ask(asking: Callable[..., Ask], cranfield: Collection) -> Ask:
 
 
 def test_openais_client_gets_the_vectors_of_the_library(cranfield: Collection) -> None:
-    transport = httpx.ASGITransport(create_app(Live(cranfield)))
+    transport = httpx2.ASGITransport(create_app(Live(cranfield)))
 
     async def embed(**more: Any) -> Any:
-        http = httpx.AsyncClient(transport=transport)
+        http = httpx2.AsyncClient(transport=transport)
         async with openai.AsyncOpenAI(
             api_key="any", base_url="http://test/v1", http_client=http
         ) as client:
