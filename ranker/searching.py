@@ -6,8 +6,7 @@ Shapes: K candidates, M matching documents, N rows.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import reduce
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,21 @@ from rankwell.ranker.pool import Pool
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.similar import characteristic_words
 from rankwell.ranker.suggestions import Speller
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is paged.
+
+    Attributes:
+        rows_K: int64; the documents in order.
+        places: int64; theirs among the candidates, None where all matches are ordered by a field.
+        stands_K: int64; of each candidate, the place of the one that stands for it.
+    """
+
+    rows_K: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
+    stands_K: NDArray[np.int64] | None = None
 
 
 class Searchable(ABC):
@@ -217,28 +231,18 @@ class Searchable(ABC):
         documents = self._seen(request.live)
         rows_M = self._matches(ranking) if asked.counts_matches else None
         facets = facets_of(asked.facets, documents, rows_M) if rows_M is not None else {}
-        stands_K = np.arange(len(ranking.scored))
-        if asked.collapse:
-            stands_K = near_duplicates(ranking, self.features.pool_of(ranking))
-        places = np.flatnonzero(stands_K == np.arange(len(stands_K)))
-        if without is not None:
-            places = places[ranking.scored.rows_K[places] != self._row(ranking, without)]
-        rows_K = ranking.scored.rows_K[places]
-        if asked.sort is not None and rows_M is not None:
-            rows_K = sorted_rows(asked.sort, documents, rows_M)
+        order = self._order(asked, ranking, rows_M, without)
         counted = time.perf_counter()
 
         shown = cursor.shown if cursor else 0
-        first = cursor.place_in(rows_K, self._row(ranking, cursor.doc_id)) if cursor else 0
+        first = cursor.place_in(order.rows_K, self._row(ranking, cursor.doc_id)) if cursor else 0
         here = slice(first, first + asked.k)
-        page = ranking.take(places[here])
-        if asked.sort is not None:
-            page = self._scored(ranking, rows_K[here])
+        page = self._page(ranking, order, here)
         hits = hits_of(page, documents, self.analyzer, shown)
         if asked.collapse:
-            hits = self._with_duplicates(hits, ranking, stands_K, places[here])
+            hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
-        if hits and here.stop < len(rows_K):
+        if without is None and hits and here.stop < len(order.rows_K):
             served = [left.time.name for left in ranking.trail if left.time.name in self.stages]
             shown += len(hits)
             end = Cursor(self.version.name, asked.digest, served[-1], shown, hits[-1].doc_id)
@@ -252,25 +256,59 @@ class Searchable(ABC):
         matches: tuple[StageTime, ...] = ()
         if rows_M is not None:
             matches = (StageTime("matches", (counted - ranked) * 1000, len(rows_M)),)
-        stages = (
-            StageTime("query", (prepared - started) * 1000, 0),
-            *(left.time for left in ranking.trail),
-            *matches,
-            StageTime("page", (finished - counted) * 1000, len(hits)),
-        )
         return SearchResult(
-            self.version.name,
-            asked.query,
-            (finished - started) * 1000,
-            stages,
-            degraded + ranking.degraded,
-            hits,
-            explanations,
-            None if rows_M is None else len(rows_M),
-            facets,
-            next_cursor,
-            suggestion,
+            version=self.version.name,
+            query=asked.query,
+            took_ms=(finished - started) * 1000,
+            stages=(
+                StageTime("query", (prepared - started) * 1000, 0),
+                *(left.time for left in ranking.trail),
+                *matches,
+                StageTime("page", (finished - counted) * 1000, len(hits)),
+            ),
+            degraded=degraded + ranking.degraded,
+            hits=hits,
+            explanations=explanations,
+            total=None if rows_M is None else len(rows_M),
+            facets=facets,
+            next_cursor=next_cursor,
+            suggestion=suggestion,
         )
+
+    def _order(
+        self,
+        asked: Asked,
+        ranking: Ranking,
+        rows_M: NDArray[np.int64] | None,
+        without: str | None,
+    ) -> _Order:
+        """Returns what is paged: all matches by a field, or the candidates that are left."""
+        if asked.sort is not None and rows_M is not None:
+            documents = self._seen(ranking.request.live)
+            return _Order(sorted_rows(asked.sort, documents, rows_M))
+        rows_K = ranking.scored.rows_K
+        own_K = np.arange(len(rows_K))
+        stands_K = (
+            near_duplicates(ranking, self.features.pool_of(ranking)) if asked.collapse else own_K
+        )
+        left_K = stands_K == own_K
+        if without is not None:
+            left_K &= rows_K != self._row(ranking, without)
+        places = np.flatnonzero(left_K)
+        return _Order(rows_K[places], places, stands_K)
+
+    def _page(self, ranking: Ranking, order: _Order, here: slice) -> Ranking:
+        """Returns a part of what is paged; any row has a fused score, candidates their last one."""
+        if order.places is not None:
+            return ranking.take(order.places[here])
+        rows_K, request = order.rows_K[here], ranking.request
+        scored = ranking.scored.take(slice(0, 0))
+        found = np.zeros(0, np.int64)
+        for places, rows, pool, terms in request.by_pool(rows_K, self.pool):
+            scored = joined(scored, self.scorer.scored(rows, pool, terms, request))
+            found = np.concatenate([found, np.arange(len(rows_K))[places]])
+        scored = replace(scored.take(np.argsort(found)), rows_K=rows_K)
+        return replace(ranking, scored=scored, scores_K=scored.fused_K, features_KF=None)
 
     def _stage(self, name: str | None) -> Stage:
         name = name or self.stage_names[-1]
@@ -292,17 +330,6 @@ class Searchable(ABC):
         found_N &= self._seen(request.live).live_N if request.mask_N is None else request.mask_N
         return np.flatnonzero(found_N)
 
-    def _scored(self, ranking: Ranking, rows_K: NDArray[np.int64]) -> Ranking:
-        """Returns a ranking of any rows in their order, with the fused score of each."""
-        parts = [
-            (np.arange(len(rows_K))[places], self.scorer.scored(rows, pool, terms, ranking.request))
-            for places, rows, pool, terms in ranking.request.by_pool(rows_K, self.pool)
-        ]
-        order = np.argsort(np.concatenate([places for places, _ in parts]), kind="stable")
-        scored = reduce(joined, [part for _, part in parts]).take(order)
-        scored = replace(scored, rows_K=rows_K)
-        return replace(ranking, scored=scored, scores_K=scored.fused_K, features_KF=None)
-
     def _row(self, ranking: Ranking, doc_id: str) -> int:
         """Returns the row of an id in a ranking, -1 where there is no such document any more."""
         if ranking.found:
@@ -311,18 +338,15 @@ class Searchable(ABC):
         return int(self._seen(ranking.request.live).rows_of([doc_id])[0])
 
     def _with_duplicates(
-        self,
-        hits: Sequence[Hit],
-        ranking: Ranking,
-        stands_K: NDArray[np.int64],
-        places: NDArray[np.int64],
+        self, hits: Sequence[Hit], ranking: Ranking, order: _Order, here: slice
     ) -> tuple[Hit, ...]:
         """Returns hits with the ids of the documents that each stands for."""
+        assert order.places is not None
         rows_K = ranking.scored.rows_K
-        others = [np.flatnonzero(stands_K == place) for place in places]
+        alike = [np.flatnonzero(order.stands_K == place)[1:] for place in order.places[here]]
         return tuple(
-            replace(hit, duplicates=tuple(self.doc_ids(ranking, rows_K[alike[1:]])))
-            for hit, alike in zip(hits, others, strict=True)
+            replace(hit, duplicates=tuple(self.doc_ids(ranking, rows_K[places])))
+            for hit, places in zip(hits, alike, strict=True)
         )
 
     def _suggestion(self, asked: Asked, live: LivePart | None) -> str | None:

@@ -6,6 +6,7 @@
 const form = document.querySelector("form[role=search]");
 const box = document.getElementById("q");
 const answer = document.getElementById("answer");
+const said = document.getElementById("said");
 const completions = document.getElementById("completions");
 
 const TYPING_MS = 150;
@@ -49,6 +50,8 @@ async function show(address, { push = false } = {}) {
     history[push ? "pushState" : "replaceState"](null, "", address);
     const query = new URL(address, location.origin).searchParams.get("q") || "";
     document.title = (query.trim() ? `${query} – ` : "") + answer.dataset.name;
+    // a live region is read out only if it was there before its text
+    said.textContent = answer.querySelector(".summary, .empty, .error")?.textContent || "";
     loadWords(address);
     seen();
   } catch (error) {

@@ -337,24 +337,23 @@ def test_the_page_without_results_says_so(ask: Ask) -> None:
         answer = ask("GET", "/", params=params)
         assert answer.status_code == 200
         assert "No document matches" in answer.text
-        assert "<article>" not in answer.text
+        assert "<article data-doc-id" not in answer.text
 
 
 def test_the_page_shows_the_best_ten_with_their_marks(ask: Ask, cranfield: Collection) -> None:
     page = ask("GET", "/", params={"q": QUERY}).text
-    assert page.count("<article>") == 10
+    assert page.count("<article data-doc-id") == 10
     for hit in cranfield.search(QUERY).hits:
         assert hit.snippet in page
 
 
 def test_a_field_links_to_the_search_filtered_by_it(ask: Ask) -> None:
-    page = ask(
-        "GET", "/", params={"q": "shear flow past a flat plate", "filter": json.dumps(AUTHOR)}
-    )
-    link = "filter=%7B%22author%22%3A%20%22ting-yili%22%7D"
+    page = ask("GET", "/", params={"q": "shear flow past a flat plate"})
+    link = "filter=%7B%22author%22%3A%22ting-yili%22%7D"
     assert link in page.text
-    assert "show all" in page.text
-    assert "author: ting-yili" in ask("GET", f"/?q=flow&{link}").text
+    filtered = ask("GET", f"/?q=flow&{link}").text
+    assert "author: ting-yili" in filtered
+    assert "show all" in filtered
 
 
 @pytest.fixture
@@ -458,7 +457,7 @@ def test_the_page_shows_the_words_used_alike(ask: Ask, cranfield: Collection) ->
     assert re.findall("<dt>(.+?)</dt>", words) == ["supersonic", "wing"]  # and no stop word
     near = cranfield.neighbours("wing", 6)
     assert re.findall(r">(\S+)</a>", words)[6:] == [n.word for n in near]
-    assert f'href="/?q=the%20supersonic%20wing%20{near[0].word}"' in words
+    assert f'href="/?q=the+supersonic+wing+{near[0].word}"' in words
     filtered = ask("GET", "/", params={"q": "wing", "filter": json.dumps(AUTHOR)}).text
-    assert "%20" + near[0].word + "&amp;filter=%7B" in filtered
+    assert "wing+" + near[0].word + "&amp;filter=%7B" in filtered
     assert "Words used alike" not in ask("GET", "/", params={"q": "of the zzzzzz"}).text
