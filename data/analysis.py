@@ -143,7 +143,7 @@ def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
     """Yields each surface form with its place in the original text, for highlights."""
     folded = normalise(text).replace("_", " ")
     origins: list[int] | None = None
-    if not _one_to_one(text):
+    if not is_one_to_one(text):
         # Normalised one by one, so that each piece knows the character it comes from; a form that
         # depends on its neighbours may be missed, which costs a highlight and nothing else.
         forms = {c: _IDEOGRAPH.sub(r" \g<0> ", normalise(c).replace("_", " ")) for c in set(text)}
@@ -157,7 +157,7 @@ def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
         yield match.group()[:MAX_WORD_LENGTH], start, end
 
 
-def _one_to_one(text: str) -> bool:
+def is_one_to_one(text: str) -> bool:
     """Returns whether each character of a text is one character of its normal form."""
     return text.isascii() or (
         unicodedata.is_normalized("NFKC", text)

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.encoders import DenseConfig, FinetuningConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.service import ServingConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
@@ -205,6 +206,7 @@ class GateConfig(Section):
 
 _CLUSTER, _DENSE = ElasticsearchConfig(), DenseConfig()
 _FINETUNING = FinetuningConfig()
+_SERVICE = ServingConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,7 @@ class Config:
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = _SERVICE
 
     def __post_init__(self) -> None:
         """Checks what two sections say together."""

@@ -90,7 +90,12 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One document of a result page; `snippet` is safe HTML with the matches in <mark>."""
+    """One document of a result page; `snippet` is safe HTML with the matches in <mark>.
+
+    Attributes:
+        duplicates: the ids of near-duplicates further down that it stands for, where they were
+            collapsed.
+    """
 
     rank: int
     doc_id: str
@@ -98,6 +103,15 @@ class Hit:
     title: str
     snippet: str
     fields: Mapping[str, FieldValue]
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a field, and how many of the matching documents have it."""
+
+    value: FieldValue
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One answered query, as the command line and HTTP print it."""
+    """One answered query, as the command line and HTTP print it.
+
+    Attributes:
+        total: how many documents match; None where nobody asked.
+        facets: the counts of the fields that were asked for, over all matches.
+        next_cursor: where the next page starts, None behind the last.
+        suggestion: the query in spellings that the collection knows, None where it knows them all.
+    """
 
     version: str
     query: str
@@ -125,6 +146,10 @@ class SearchResult:
     degraded: tuple[str, ...]
     hits: tuple[Hit, ...]
     explanations: tuple[Explanation, ...] = ()
+    total: int | None = None
+    facets: Mapping[str, tuple[FacetValue, ...]] = field(default_factory=dict)
+    next_cursor: str | None = None
+    suggestion: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `rankwell search --json` and `/v1/search` give."""
@@ -145,6 +170,7 @@ class SearchResult:
                     "title": h.title,
                     "snippet": h.snippet,
                     "fields": dict(h.fields),
+                    **({"duplicates": list(h.duplicates)} if h.duplicates else {}),
                 }
                 for h in self.hits
             ],

@@ -15,54 +15,63 @@ from rankwell.ranker.snippets import snippet
 
 
 def hits_of(
-    page: Ranking, documents: DocumentStore, analyzer: Analyzer, pool: Pool
+    page: Ranking,
+    documents: DocumentStore,
+    analyzer: Analyzer,
+    pool: Pool,
+    num_before: int = 0,
 ) -> tuple[Hit, ...]:
-    """Returns the documents of a ranking with their snippets.
+    """Returns the documents of a part of a ranking with their snippets.
 
     Args:
-        page: the ranking.
+        page: the part.
         documents: of all its rows.
         analyzer: of the version.
         pool: of the version, or where the ranking's own documents lie.
+        num_before: how many hits there are on the pages before.
     """
-    return tuple(_hit(place, page, documents, analyzer, pool) for place in range(len(page.scored)))
+    places = range(len(page.scored))
+    return tuple(_hit(place, page, documents, analyzer, pool, num_before) for place in places)
 
 
 def explanations_of(
-    ranking: Ranking,
+    page: Ranking,
     hits: Sequence[Hit],
     stages: Sequence[str],
     explained: Callable[[Ranking, str], Any],
 ) -> tuple[Explanation, ...]:
-    """Returns why each of the first hits of a ranking stands where it does.
+    """Returns why each hit of a page stands where it does.
 
     Args:
-        ranking: the whole of it.
-        hits: its first ones, in order.
+        page: a part of a ranking.
+        hits: its documents, in order.
         stages: whose scores are shown.
         explained: gives the engine's own explanation of a document, None where it has none.
     """
     explanations = []
     for place, hit in enumerate(hits):
-        row = ranking.scored.rows_K[place]
+        row = page.scored.rows_K[place]
         scores = {
             left.time.name: float(left.scores_K[left.rows_K == row][0])
-            for left in ranking.trail
+            for left in page.trail
             if left.time.name in stages and row in left.rows_K
         }
         features = (
             {}
-            if ranking.features_KF is None
-            else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
+            if page.features_KF is None
+            else dict(zip(FEATURES, map(float, page.features_KF[place]), strict=True))
         )
-        explanations.append(
-            Explanation(hit.doc_id, scores, features, explained(ranking, hit.doc_id))
-        )
+        explanations.append(Explanation(hit.doc_id, scores, features, explained(page, hit.doc_id)))
     return tuple(explanations)
 
 
 def _hit(
-    place: int, page: Ranking, documents: DocumentStore, analyzer: Analyzer, pool: Pool
+    place: int,
+    page: Ranking,
+    documents: DocumentStore,
+    analyzer: Analyzer,
+    pool: Pool,
+    num_before: int,
 ) -> Hit:
     row = int(page.scored.rows_K[place])
     document = page.found.documents[row] if page.found else documents[row]
@@ -71,7 +80,7 @@ def _hit(
     ]
     passage = own.best_passage(int(rows[0]), page.request.vector_D)
     return Hit(
-        place + 1,
+        num_before + place + 1,
         document.doc_id,
         float(page.scores_K[place]),
         document.title,

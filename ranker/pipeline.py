@@ -10,7 +10,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
-from rankwell.data.errors import Unavailable
+from rankwell.data.errors import Abandoned, Unavailable
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document, StageTime
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores
 from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
 from rankwell.ranker.live import LivePart
@@ -45,8 +46,10 @@ class Request:
             version's; None without one.
         live: what has changed since the version; None where nothing has.
         live_terms: its terms in the live part.
-        condition: a filter as it was asked, for an index that evaluates it itself.
+        restrictions: what documents must be, as it was asked, for an index that evaluates it.
         without_lexical: whether the search may go on where the lexical engine does not answer.
+        deadline: when the answer is due, as time.perf_counter() has it; None: whenever.
+        stopped: whether nobody waits for the answer any more; None: somebody always does.
     """
 
     query: AnalysedQuery
@@ -55,8 +58,10 @@ class Request:
     mask_N: NDArray[np.bool_] | None = None
     live: LivePart | None = None
     live_terms: QueryTerms | None = None
-    condition: Mapping[str, Any] | None = None
+    restrictions: Restrictions = NO_RESTRICTIONS
     without_lexical: bool = False
+    deadline: float | None = None
+    stopped: Callable[[], bool] | None = None
 
     @property
     def version_mask_N(self) -> NDArray[np.bool_] | None:
@@ -144,12 +149,15 @@ class Ranking:
 
     def first(self, k: int) -> "Ranking":
         """Returns the best k."""
-        features_KF = None if self.features_KF is None else self.features_KF[:k]
+        return self.take(slice(0, k))
+
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Ranking":
+        """Returns some of the candidates, in the order of their places."""
         return replace(
             self,
-            scored=self.scored.take(slice(0, k)),
-            scores_K=self.scores_K[:k],
-            features_KF=features_KF,
+            scored=self.scored.take(places),
+            scores_K=self.scores_K[places],
+            features_KF=None if self.features_KF is None else self.features_KF[places],
         )
 
 
@@ -175,7 +183,13 @@ class NamedStage(Stage):
     name: str
 
     def __call__(self, ranking: Ranking) -> Ranking:
-        """Returns the ranking after this stage, with what it took."""
+        """Returns the ranking after this stage, with what it took.
+
+        Raises:
+            Abandoned: nobody waits for it any more.
+        """
+        if ranking.request.stopped is not None and ranking.request.stopped():
+            raise Abandoned(f"stopped before the stage {self.name}: whoever asked has hung up")
         started = time.perf_counter()
         after = self.run(ranking)
         ms = (time.perf_counter() - started) * 1000

@@ -30,6 +30,9 @@ FORMED = {"engine", "method", "urls", "prefix", "vectors", "index", "fields", "w
     "ca_file",
     "fingerprint",
     "device",
+    "hosts",
+    "cors_origins",
+    "traces",
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -45,6 +48,8 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
     if key.name in names:
         return st.sampled_from(names[key.name])
+    if kind is bool:
+        return st.booleans()
     if kind is int:
         return st.integers(low, high)
     if kind is float:
