@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format check bench reproduce clean
+.PHONY: install demo test lint format check bench reproduce pretrain clean
 
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rankwell needs Python 3.11 or newer; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,cluster,datasets,elasticsearch,encoders,report,tune,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,cluster,datasets,elasticsearch,encoders,lightgbm,report,tune,dev]'
 	touch $@
 
 demo: install
@@ -35,6 +35,9 @@ bench: install
 
 reproduce: install
 	$(BIN)/python benchmarks/reproduce.py
+
+pretrain: install
+	$(BIN)/python -m rankwell.ranker.pretraining
 
 clean:
 	rm -rf $(VENV) build dist rankwell-demo

@@ -40,6 +40,8 @@ from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import open_vectors, open_words
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
+from rankwell.ranker.budget import CostModel, WithinBudget
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -48,7 +50,6 @@ from rankwell.ranker.judging import (
     search_stages,
 )
 from rankwell.ranker.live import LivePart, LiveReader
-from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import (
     Dense,
@@ -62,6 +63,8 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.pretrained import pretrained_ranker
+from rankwell.ranker.rankers import Ranker, load_ranker
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.terms import analysed_query, resolve
 from rankwell.ranker.words import words_like
@@ -111,14 +114,12 @@ class Collection:
         )
         self._lexical = open_lexical(version, self.config, folder)
         self._dense = open_dense(version, self._lexical)
-        self.ranker = (
-            DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
-            if with_ranker and version.has(RANKER)
-            else None
-        )
-        self.scorer = Scorer(self.config.lexical, self._lexical_weight())
+        self.ranker = self._opened_ranker() if with_ranker else None
+        self._cost = CostModel()
+        fit = self._fit()
+        self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
         self.first_stage = self._first_stage()
-        self.features = Features(self.pool, self.config.lexical)
+        self.features = Features(self.pool)
         self._search = self._composed()
         folded = version.manifest.journal
         self.journal = Journal(folder, folded=folded)
@@ -180,6 +181,8 @@ class Collection:
         *,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's own word
         explain: bool = False,
+        deadline_ms: float | None = None,
+        then: Sequence[Stage] = (),
     ) -> SearchResult:
         """Answers a query.
 
@@ -187,10 +190,15 @@ class Collection:
             query: text.
             k: hits wanted, from 1 to the configured fusion depth.
             filter: a condition on metadata fields; see `rankwell.data.filters`.
-            explain: whether each hit comes with its scores by stage and its features.
+            explain: whether each hit comes with its scores by stage, its features, what moved it
+                before the next hit, and the words that match.
+            deadline_ms: fewer candidates are ranked, or none, where the ranker would take longer;
+                `degraded` says so. None: there is time.
+            then: stages behind the ranker, in order; see `rankwell.ranker.placing`.
 
         Raises:
-            InputError: the query is blank, k is out of range, or the filter is malformed.
+            InputError: the query is blank, k or the deadline is out of range, or the filter is
+                malformed.
         """
         started = time.perf_counter()
         depth = self.config.fusion.depth
@@ -198,17 +206,33 @@ class Collection:
             raise InputError(
                 f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
             )
+        if deadline_ms is not None and not deadline_ms > 0:
+            raise InputError(
+                f"the deadline is {deadline_ms} ms; it must be above 0", field="deadline_ms"
+            )
         live = self.refresh()
         request, degraded = self._request(query, filter, live)
         allowed = self.config.elasticsearch.without_lexical == "dense"
-        request = replace(request, without_lexical=allowed)
+        deadline = None if deadline_ms is None else started + deadline_ms / 1000
+        request = replace(request, without_lexical=allowed, deadline=deadline)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
+        for stage in then:
+            ranking = stage(ranking)
         ranked = time.perf_counter()
         page = ranking.first(k)
         hits = hits_of(page, self._seen(live), self.analyzer)
         explanations = (
-            explanations_of(ranking, hits, self.stage_names, self._explained) if explain else ()
+            explanations_of(
+                ranking,
+                hits,
+                self.stage_names,
+                self._explained,
+                self.ranker,
+                self.features.pool_of(ranking),
+            )
+            if explain
+            else ()
         )
         finished = time.perf_counter()
         stages = (
@@ -386,17 +410,27 @@ class Collection:
         search = self.first_stage % self.config.fusion.depth
         if self.ranker is None:
             return search
-        return search >> self.features >> Rank(self.ranker)
+        ranked = self.features >> Rank(self.ranker)
+        return search >> WithinBudget(ranked, self.features.num_words, self._cost)
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
         """Returns the lexical engine's own explanation of a hit; None where it has none."""
         return explain(self._lexical, ranking.request.query, doc_id)
 
-    def _lexical_weight(self) -> float:
-        """Returns the weight that the ranker was fitted with, unless another is to be tried."""
-        own = config_from_mapping(self.version.manifest.config).fusion.lexical_weight
-        tried = self.config.fusion.lexical_weight
-        return self.ranker.lexical_weight if self.ranker and tried == own else tried
+    def _opened_ranker(self) -> Ranker | None:
+        """Returns the version's ranker, else the one that ships, unless that is switched off."""
+        own = config_from_mapping(self.version.manifest.config)
+        if self.version.has(RANKER):
+            return load_ranker(self.version.folder / RANKER, self.encoder.fingerprint)
+        if not self.config.ranker.pretrained:
+            return None
+        return pretrained_ranker(FirstStageFit.configured(own))
+
+    def _fit(self) -> FirstStageFit:
+        """Returns the first stage that the ranker was trained on, unless another is tried."""
+        own = FirstStageFit.configured(config_from_mapping(self.version.manifest.config))
+        tried = FirstStageFit.configured(self.config)
+        return self.ranker.fit if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
         """Checks that the words are cut and normalised here as they were when it was built."""

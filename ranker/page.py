@@ -3,11 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from rankwell.data.analysis import Analyzer
 from rankwell.data.documents import DocumentStore
 from rankwell.data.records import Explanation, Hit
+from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pipeline import Ranking
+from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.snippets import snippet
 
 
@@ -21,6 +26,8 @@ def explanations_of(
     hits: Sequence[Hit],
     stages: Sequence[str],
     explained: Callable[[Ranking, str], Any],
+    ranker: Ranker | None,
+    pool: Pool,
 ) -> tuple[Explanation, ...]:
     """Returns why each of the first hits of a ranking stands where it does.
 
@@ -29,6 +36,8 @@ def explanations_of(
         hits: its first ones, in order.
         stages: whose scores are shown.
         explained: gives the engine's own explanation of a document, None where it has none.
+        ranker: that ordered it, None where none did.
+        pool: where its documents lie.
     """
     explanations = []
     for place, hit in enumerate(hits):
@@ -40,11 +49,18 @@ def explanations_of(
         }
         features = (
             {}
-            if ranking.features_KF is None
+            if ranking.features_KF is None or np.isnan(ranking.features_KF[place]).any()
             else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
         )
         explanations.append(
-            Explanation(hit.doc_id, scores, features, explained(ranking, hit.doc_id))
+            Explanation(
+                hit.doc_id,
+                scores,
+                features,
+                explained(ranking, hit.doc_id),
+                {} if ranker is None else moved(ranker, ranking, place),
+                matching_words(ranking, place, pool),
+            )
         )
     return tuple(explanations)
 

@@ -56,7 +56,7 @@ def test_training_publishes_a_version_that_shares_what_did_not_change(folder):
     with rankwell.open(folder) as collection:
         assert collection.stage_names[-1] == "ranked"
         assert collection.ranker.fingerprint == after.manifest.fingerprints["ranker"]
-        assert collection.ranker.lexical_weight == report.lexical_weight
+        assert collection.ranker.fit == report.fit
 
 
 def test_the_report_and_the_figures_are_of_the_held_out_queries(folder):
