@@ -128,7 +128,9 @@ def test_lists_of_different_lengths_are_padded_with_nothing():
     for example in short:
         example.base_K[:] -= 60  # worse than the 0 of padding
         example.labels_K[0] = 1
-    learned = learn(short, NONE, RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False), 0)
+    learned = learn(
+        short, NONE, RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False), 0
+    )
     # the first of each list is relevant, and nothing stands before it; a second is worth 1 / log2 3
     assert all(value >= 1 for value in learned.fused.values())
 
