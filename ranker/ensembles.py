@@ -35,4 +35,4 @@ def _with_members(network: EnsembleNetwork, parts: dict[str, torch.Tensor]) -> E
         network.dropout,
     )
     made.load_state_dict({**network.state_dict(), **parts})
-    return made
+    return made.train(network.training)

@@ -340,4 +340,5 @@ class _Training:
         mixed_QK[~self._mask_QK.numpy()] = -np.inf
         order_QK = np.argsort(-mixed_QK, axis=1, kind="stable")[:, :CUT]
         labels_QK = np.take_along_axis(self._labels_QK.numpy(), order_QK, axis=1)
-        return ndcg(labels_QK, self._ideal_Q, CUT)[self._held_out_Q]
+        values_Q: NDArray[np.float64] = ndcg(labels_QK, self._ideal_Q, CUT)[self._held_out_Q]
+        return values_Q

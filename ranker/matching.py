@@ -314,7 +314,6 @@ def neighbourhood(
 
     The weights are the softmax of sharp, and of flat, times the inner product.
     """
-    sharp, flat = np.float32(sharp), np.float32(flat)
     near_R = np.empty(len(reference_RD), np.float32)
     for k in range(len(vectors_KD)):
         nearest = np.float32(-1e30)
@@ -327,10 +326,10 @@ def neighbourhood(
         sharp_sum, sharp_weights = np.float32(0), np.float32(1e-20)
         flat_sum, flat_weights = np.float32(0), np.float32(1e-20)
         for r in range(len(reference_RD)):
-            weight = np.exp(sharp * (near_R[r] - nearest))
+            weight = np.exp(np.float32(sharp) * (near_R[r] - nearest))
             sharp_sum += weight * values_R[r]
             sharp_weights += weight
-            weight = np.exp(flat * (near_R[r] - nearest))
+            weight = np.exp(np.float32(flat) * (near_R[r] - nearest))
             flat_sum += weight * values_R[r]
             flat_weights += weight
         found_K2[k, 0] = sharp_sum / sharp_weights

@@ -5,6 +5,7 @@ Shapes: N documents, V surface forms, U words asked for, D dimensions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Pool:
 
 
 def inner_products(
-    vectors_KD: NDArray[np.float16], query_D: NDArray[np.float32]
+    vectors_KD: NDArray[np.floating[Any]], query_D: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Returns the inner product of each vector with a query's: float32 [K].
 

@@ -278,10 +278,7 @@ def test_a_ranker_learns_from_the_file_that_features_writes(folder, tmp_path):
 
 
 def test_boosted_trees_are_a_ranker_too(folder):
-    text = (folder / "rankwell.toml").read_text()
-    (folder / "rankwell.toml").write_text(
-        text.replace("[ranker]", '[ranker]\nmodel = "lambdamart"')
-    )
+    configure(folder, ranker={"model": "lambdamart"})
     report = train_ranker(folder)
     assert set(report.facts) == {"leaves", "least_rows", "trees"}
     with rankwell.open(folder) as collection:
