@@ -19,6 +19,8 @@ from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
 WORD_MODELS = ("skip-gram", "cbow")
+RANKERS = ("deep", "lambdamart")
+LOSSES = ("softmax", "cross-entropy", "lambdarank", "approx-ndcg")
 
 TANTIVY = "tantivy"
 ELASTICSEARCH = "elasticsearch"
@@ -184,13 +186,30 @@ class FusionConfig(Section):
 class RankerConfig(Section):
     """The deep ranker and its training."""
 
-    hidden: tuple[int, ...] = setting((64, 32), "widths of the hidden layers", low=1)
+    model: str = setting(
+        "deep", "deep, or lambdamart: boosted trees by LightGBM, without the ranker that ships"
+    )
+    pretrained: bool = setting(
+        True, "the ranker that ships orders until one is trained, and is what training starts from"
+    )
+    loss: str = setting("softmax", "softmax, cross-entropy, lambdarank or approx-ndcg")
+    hidden: tuple[int, ...] = setting(
+        (32,), "widths of the hidden layers, where training starts from nothing", low=1
+    )
     dropout: float = setting(0.2, "share of hidden units left out while training", low=0, high=0.9)
     learning_rate: float = setting(2e-3, "of the AdamW optimiser", low=0.0, high=1.0)
     weight_decay: float = setting(0.05, "of the AdamW optimiser", low=0.0)
-    max_epochs: int = setting(60, "passes over the training queries, at most", low=0)
-    patience: int = setting(10, "epochs without a better development figure before it stops", low=1)
+    max_epochs: int = setting(80, "passes over the training queries, at most", low=0)
+    patience: int = setting(20, "epochs without a better development figure before it stops", low=1)
     folds: int = setting(5, "parts of the training queries; one network a part left out", low=2)
+
+    def __post_init__(self) -> None:
+        """Checks the names of model and loss, and that there is a hidden layer."""
+        Section.__post_init__(self)
+        check_choice("model", self.model, RANKERS)
+        check_choice("loss", self.loss, LOSSES)
+        if not self.hidden:
+            raise ConfigError("hidden has no layer; give one width at least")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,12 +120,16 @@ class Explanation:
 
     Attributes:
         engine: the lexical engine's own explanation, where it has one.
+        moved: how much of its lead over the next hit each feature alone makes up.
+        words: the words of the document that match each term of the query, and how well.
     """
 
     doc_id: str
     scores: Mapping[str, float]
     features: Mapping[str, float]
     engine: Mapping[str, Any] | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,8 @@ class SearchResult:
                     "scores": dict(e.scores),
                     "features": dict(e.features),
                     **({"engine": dict(e.engine)} if e.engine else {}),
+                    "moved": dict(e.moved),
+                    "words": {term: dict(words) for term, words in e.words.items()},
                 }
                 for e in self.explanations
             ]

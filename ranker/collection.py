@@ -42,8 +42,10 @@ from rankwell.indexer.dense.watching import Measured
 from rankwell.indexer.documents_encoding import open_encoded
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
 from rankwell.indexer.vectors import open_words
+from rankwell.ranker.budget import CostModel, WithinBudget
 from rankwell.ranker.completion import Titles
 from rankwell.ranker.deadlines import InTime
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -52,7 +54,6 @@ from rankwell.ranker.judging import (
     search_stages,
 )
 from rankwell.ranker.live import LivePart, LiveReader
-from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
@@ -65,6 +66,8 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.pretrained import pretrained_ranker
+from rankwell.ranker.rankers import Ranker, load_ranker
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.searching import Searchable
@@ -119,14 +122,12 @@ class Collection(Searchable):
         )
         self._lexical = open_lexical(version, self.config, folder)
         self._dense = open_dense(version, self._lexical, self.config.vectors.device)
-        self.ranker = (
-            DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
-            if with_ranker and version.has(RANKER)
-            else None
-        )
-        self.scorer = Scorer(self.config.lexical, self._lexical_weight())
+        self.ranker = self._opened_ranker() if with_ranker else None
+        self._cost = CostModel()
+        fit = self._fit()
+        self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
         self.first_stage = self._first_stage()
-        self.features = Features(self.pool, self.config.lexical)
+        self.features = Features(self.pool)
         self.stages = self._stages()
         self._restricting = Restricting(forward, self.analyzer)
         self._speller = Speller(forward.vocabulary)
@@ -362,7 +363,8 @@ class Collection(Searchable):
         fused = first_stage % self.config.fusion.depth
         if self.ranker is None:
             return {"fused": fused}
-        ranked = InTime(self.features >> Rank(self.ranker), "ranked")
+        ranked = self.features >> Rank(self.ranker)
+        ranked = WithinBudget(ranked, self.features.num_words, self._cost)
         return {"fused": fused, "ranked": fused >> ranked}
 
     def _first_stage(self) -> Stage:
@@ -381,11 +383,20 @@ class Collection(Searchable):
         """Returns the lexical engine's own explanation of a hit; None where it has none."""
         return explain(self._lexical, ranking.request.query, doc_id)
 
-    def _lexical_weight(self) -> float:
-        """Returns the weight that the ranker was fitted with, unless another is to be tried."""
-        own = config_from_mapping(self.version.manifest.config).fusion.lexical_weight
-        tried = self.config.fusion.lexical_weight
-        return self.ranker.lexical_weight if self.ranker and tried == own else tried
+    def _opened_ranker(self) -> Ranker | None:
+        """Returns the version's ranker, else the one that ships, unless that is switched off."""
+        own = config_from_mapping(self.version.manifest.config)
+        if self.version.has(RANKER):
+            return load_ranker(self.version.folder / RANKER, self.encoder.fingerprint)
+        if not self.config.ranker.pretrained:
+            return None
+        return pretrained_ranker(FirstStageFit.configured(own))
+
+    def _fit(self) -> FirstStageFit:
+        """Returns the first stage that the ranker was trained on, unless another is tried."""
+        own = FirstStageFit.configured(config_from_mapping(self.version.manifest.config))
+        tried = FirstStageFit.configured(self.config)
+        return self.ranker.fit if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
         """Checks that the words are cut and normalised here as they were when it was built."""

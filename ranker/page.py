@@ -8,9 +8,11 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.documents import DocumentStore
 from rankwell.data.records import Explanation, Hit
+from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pipeline import Ranking
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.snippets import snippet
 
 
@@ -39,14 +41,18 @@ def explanations_of(
     hits: Sequence[Hit],
     stages: Sequence[str],
     explained: Callable[[Ranking, str], Any],
+    ranker: Ranker | None,
+    pool: Pool,
 ) -> tuple[Explanation, ...]:
     """Returns why each hit of a page stands where it does.
 
     Args:
-        page: a part of a ranking.
-        hits: its documents, in order.
+        page: a part of a ranking; the one behind the last hit is what that is held against.
+        hits: its first documents, in order.
         stages: whose scores are shown.
         explained: gives the engine's own explanation of a document, None where it has none.
+        ranker: that ordered it, None where none did.
+        pool: where its documents lie.
     """
     explanations = []
     for place, hit in enumerate(hits):
@@ -58,10 +64,19 @@ def explanations_of(
         }
         features = (
             {}
-            if page.features_KF is None
+            if page.features_KF is None or np.isnan(page.features_KF[place]).any()
             else dict(zip(FEATURES, map(float, page.features_KF[place]), strict=True))
         )
-        explanations.append(Explanation(hit.doc_id, scores, features, explained(page, hit.doc_id)))
+        explanations.append(
+            Explanation(
+                hit.doc_id,
+                scores,
+                features,
+                explained(page, hit.doc_id),
+                {} if ranker is None else moved(ranker, page, place),
+                matching_words(page, place, pool),
+            )
+        )
     return tuple(explanations)
 
 

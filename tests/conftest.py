@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import rankwell
-from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
+from rankwell.data.config import Config, DocumentsConfig, RankerConfig, WordsConfig, render_config
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
@@ -121,8 +121,12 @@ def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
 
 
 def small_config(**sections: object) -> Config:
-    """A configuration whose word vectors train in a moment."""
-    return Config(**{"words": WordsConfig(dimensions=16, epochs=2), **sections})  # type: ignore[arg-type]
+    """A configuration whose word vectors train in a moment, without the ranker that ships."""
+    quick = {
+        "words": WordsConfig(dimensions=16, epochs=2),
+        "ranker": RankerConfig(pretrained=False),
+    }
+    return Config(**{**quick, **sections})  # type: ignore[arg-type]
 
 
 @pytest.fixture

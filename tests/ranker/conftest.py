@@ -105,7 +105,7 @@ def judged(collection_of: Callable[..., Path]) -> Path:
         documents=DocumentsConfig(sources=("corpus.jsonl",)),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv", test="test.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (folder / "queries.tsv").write_text(
         "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))
