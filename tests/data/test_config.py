@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rankwell.data.config import (
     CONFIG_FILE,
-    ENCODERS,
     WORD_MODELS,
     Config,
     LexicalConfig,
@@ -21,6 +20,7 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
+from rankwell.data.encoders import ENCODERS
 from rankwell.data.errors import ConfigError
 
 SECTIONS = get_type_hints(Config)
