@@ -37,7 +37,8 @@ from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
 from rankwell.embeddings.sif import pooled_encoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.dense.engine import INDEX_FILE, FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.making import INDEX_FILE
 from rankwell.indexer.vectors import DocumentVectors, in_single, open_vectors, save_vectors
 
 KINDS = ("exact", "ivf", "IVF4096,PQ96x4fs", "hnsw")

@@ -8,8 +8,9 @@ from clusters import clustered
 from numpy.typing import NDArray
 
 from rankwell.data.config import VectorsConfig
-from rankwell.data.errors import ConfigError, DamagedVersion, MissingPackage
-from rankwell.indexer.dense.engine import HIDDEN_FILE, INDEX_FILE, FaissEngine
+from rankwell.data.errors import ConfigError, DamagedVersion, InputError, MissingPackage
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.making import HIDDEN_FILE, INDEX_FILE
 from rankwell.indexer.dense.record import RECORD_FILE, IndexRecord, Setting
 from rankwell.indexer.vectors import open_vectors
 
@@ -114,7 +115,7 @@ def test_an_index_grows_from_the_one_before(saved: Saved, queries_QD: Array, ind
     base, grown = saved(1000, name="base"), saved(1500, name="grown")
     FaissEngine.build(base, None, config, queries_QD).close()
     engine = FaissEngine.build(grown, np.arange(1500) > 99, config, queries_QD, base)
-    assert engine.record.num_trained == 1000
+    assert engine.record.num_trained == (1500 if index == "exact" else 1000)
     assert recall_of(engine, grown, queries_QD, np.arange(1500) > 99) > 0.9
     again = saved(2500, name="again")
     engine = FaissEngine.build(again, None, config, queries_QD, grown)
@@ -194,6 +195,13 @@ def test_recall_is_that_of_the_index(saved: Saved) -> None:
 def test_a_factory_string_that_faiss_refuses(saved: Saved, index: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         FaissEngine.build(saved(), None, VectorsConfig(index=index))
+
+
+@pytest.mark.parametrize("query", [[1.0] * 31, [np.nan] * 32, [np.inf] * 32])
+def test_a_query_of_another_encoder_is_refused(saved: Saved, query: list[float]) -> None:
+    engine = FaissEngine.build(saved(50))
+    with pytest.raises(InputError, match=r"must be 32 finite numbers, .*; found 3\d: was another"):
+        engine.search(np.array([query], np.float32), 3)
 
 
 @pytest.mark.parametrize("index", ["exact", "hnsw", "ivf"])
