@@ -66,7 +66,7 @@ def open_index(faiss: ModuleType, path: Path, *, has_lists: bool) -> Any:
     in_lists = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
     try:
         index = faiss.read_index(str(path), in_lists if has_lists else faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:  # a wrong bit can ask for any amount of memory
         raise DamagedVersion(
             f"the vector index {path} cannot be opened: {first_line(error)}"
         ) from None
