@@ -4,7 +4,7 @@ Shapes: N rows, P vectors, D dimensions, Q queries, L shortlist.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,47 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.arrays import open_array, save_array
+from rankwell.data.arrays import open_array
 from rankwell.data.config import VectorsConfig
-from rankwell.data.errors import ConfigError, DamagedVersion, Unavailable
+from rankwell.data.errors import DamagedVersion, InputError, Unavailable
 from rankwell.data.records import PADDING_ROW, Candidates
-from rankwell.indexer.dense.calibration import (
-    QUERIES,
-    TOP,
-    Calibration,
-    Searcher,
-    calibrate,
-    effort_behind,
-    most_effort,
-)
-from rankwell.indexer.dense.gpu import MOST_HITS, check_memory, gpus_for, searchable
-from rankwell.indexer.dense.kinds import EXACT, Plan, plan_index
-from rankwell.indexer.dense.library import (
-    core,
-    first_line,
-    knob,
-    load_faiss,
-    open_index,
-    selector_of,
-    takes_selectors,
-    use_threads,
-    write_index,
-)
-from rankwell.indexer.dense.record import IndexRecord, Setting
+from rankwell.indexer.dense.calibration import TOP, Searcher, effort_behind, most_effort
+from rankwell.indexer.dense.gpu import MOST_HITS, gpus_for, searchable
+from rankwell.indexer.dense.kinds import EXACT, Plan
+from rankwell.indexer.dense.library import load_faiss, open_index, selector_of, takes_selectors
+from rankwell.indexer.dense.making import HIDDEN_FILE, INDEX_FILE, all_but, make_index, sample
+from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.dense.sharing import SharedGpu
 from rankwell.indexer.dense.watching import Measured, RecallWatch
 from rankwell.indexer.selection import padded, top_rows
-from rankwell.indexer.vectors import DocumentVectors, in_single, open_vectors
-
-INDEX_FILE = "index.faiss"
-# vectors that are never candidates: of documents without known words, and of dead rows
-HIDDEN_FILE = "hidden.npy"
-
-# An index that has grown by more than this since it was trained is made anew.
-MAX_GROWTH = 2.0
-_TRAINING_PER_LIST = 64
-_TRAINING = 65_536  # vectors for an index without lists
-_EXACT_SHARE = 0.05  # of an exact index: a bitmap of fewer rows takes longer than they do
+from rankwell.indexer.vectors import open_vectors
 
 Hits = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -101,14 +74,12 @@ class FaissEngine:
             )
         try:
             hidden = open_array(folder / HIDDEN_FILE)
-        except (OSError, ValueError) as error:
+            visible_P = all_but(hidden, num_vectors)
+        except (OSError, ValueError, IndexError) as error:
             raise DamagedVersion(f"{folder / HIDDEN_FILE} cannot be opened: {error}") from None
-        self._searcher = Searcher(
-            index, self._vectors, _all_but(hidden, num_vectors), takes_selectors(faiss, index)
-        )
+        self._searcher = Searcher(index, self._vectors, visible_P, takes_selectors(faiss, index))
         self._gpu, self.where = self._shared_gpu(folder, device)
         self._watch: RecallWatch | None = None
-        visible_P = self._searcher.visible_P
         selector = None
         if visible_P is not None and self._searcher.takes_selectors:
             selector = selector_of(faiss, visible_P)
@@ -135,43 +106,7 @@ class FaissEngine:
         Raises:
             ConfigError: FAISS refuses the factory string.
         """
-        faiss, config = load_faiss(), config or VectorsConfig()
-        vectors = open_vectors(folder)
-        num_vectors = len(vectors.vectors_PD)
-        live_P: NDArray[np.bool_] = np.asarray(vectors.vectors_PD.any(1))
-        if live_N is not None:
-            live_P &= np.repeat(live_N, np.diff(vectors.starts_N))
-        hidden = np.flatnonzero(~live_P)
-        plan = plan_index(config, num_vectors, vectors.dimensions)
-        use_threads(faiss, building=True)
-        index, plan, num_trained = _grown(base, plan, num_vectors) or _made(
-            plan, vectors, live_P, config.device
-        )
-        _fill(index, vectors)
-        write_index(faiss, index, folder / INDEX_FILE)
-        save_array(folder / HIDDEN_FILE, hidden)
-        found = Calibration(Setting(), 1.0, 0, int(_EXACT_SHARE * num_vectors))
-        if plan.kind != EXACT:
-            if queries_QD is None:
-                queries_QD = _sample(vectors, live_P, QUERIES)
-            searcher = Searcher(
-                index, vectors, _all_but(hidden, num_vectors), takes_selectors(faiss, index)
-            )
-            found = calibrate(searcher, queries_QD, config.target_recall)
-        IndexRecord(
-            plan.kind,
-            plan.factory,
-            plan.reason,
-            knob(faiss, index),
-            found.setting,
-            config.target_recall,
-            found.recall,
-            found.num_queries,
-            found.exact_vectors,
-            num_trained,
-            found.curve,
-            found.filtered,
-        ).save(folder)
+        make_index(folder, live_N, config or VectorsConfig(), queries_QD, base)
         return cls(folder)
 
     def recall(self, num_queries: int = 64) -> float:
@@ -185,7 +120,7 @@ class FaissEngine:
         k = min(TOP, int(visible_P.sum()))
         if not k:
             return 1.0
-        queries_QD = _sample(self._vectors, visible_P, num_queries)
+        queries_QD = sample(self._vectors, visible_P, num_queries)
         tenth_Q = self._searcher.tenth_best(queries_QD, k)
         found = [self._nearest(query_D, k, self._visible)[1] for query_D in queries_QD]
         hits = [
@@ -199,7 +134,15 @@ class FaissEngine:
         """Returns about the best k rows of each query vector [Q, D]; see `CandidateEngine.search`.
 
         A vector of zeros, of a query without known words, has no candidates.
+
+        Raises:
+            InputError: the vectors are of another length than the index's, or not finite.
         """
+        if queries.shape[1] != self._vectors.dimensions or not np.isfinite(queries).all():
+            raise InputError(
+                f"the query vectors must be {self._vectors.dimensions} finite numbers, as the "
+                f"index's are; found {queries.shape[1]}: was another encoder asked?"
+            )
         allowed = self._visible if mask_N is None else self._behind(mask_N)
 
         def fetch_for(query_D: NDArray[np.float32]) -> Callable[[int], Hits]:
@@ -323,82 +266,3 @@ def _best(ids_L: NDArray[np.int64], scores_L: NDArray[np.float32], num: int) -> 
         ids_L, scores_L = ids_L[chosen], scores_L[chosen]
     order = np.lexsort((ids_L, -scores_L))
     return ids_L[order], scores_L[order]
-
-
-def _all_but(hidden: NDArray[np.int64], num_vectors: int) -> NDArray[np.bool_] | None:
-    """Returns which vectors may be found, None where all may: bool [P]."""
-    if not len(hidden):
-        return None
-    visible_P = np.ones(num_vectors, bool)
-    visible_P[hidden] = False
-    return visible_P
-
-
-def _sample(
-    vectors: DocumentVectors, visible_P: NDArray[np.bool_], num: int
-) -> NDArray[np.float32]:
-    """Returns some visible vectors, evenly spaced: float32 [at most num, D]."""
-    ids = np.flatnonzero(visible_P)
-    chosen = ids[:: max(1, len(ids) // num)][:num]
-    return in_single(vectors.vectors_PD[chosen])
-
-
-def _grown(base: Path | None, plan: Plan, num_vectors: int) -> tuple[Any, Plan, int] | None:
-    """Returns the index before, to be added to, where it is of the kind that is wanted now."""
-    if base is None:
-        return None
-    record = IndexRecord.load(base)
-    same = record.factory == plan.factory or (plan.kind and record.kind == plan.kind)
-    if not same or num_vectors > MAX_GROWTH * record.num_trained:
-        return None
-    faiss = load_faiss()
-    try:
-        index = faiss.read_index(str(base / INDEX_FILE))
-    except RuntimeError as error:
-        raise DamagedVersion(
-            f"the vector index in {base} cannot be opened: {first_line(error)}"
-        ) from None
-    return index, replace(plan, factory=record.factory, reason=record.reason), record.num_trained
-
-
-def _made(
-    plan: Plan, vectors: DocumentVectors, live_P: NDArray[np.bool_], device: str
-) -> tuple[Any, Plan, int]:
-    """Returns a trained index; one that was trained on a GPU holds the vectors already."""
-    faiss = load_faiss()
-    index = faiss.index_factory(vectors.dimensions, plan.factory, faiss.METRIC_INNER_PRODUCT)
-    num = _TRAINING
-    inner = core(faiss, index)
-    if isinstance(inner, faiss.IndexIVF):
-        inner.cp.max_points_per_centroid = _TRAINING_PER_LIST
-        inner.cp.min_points_per_centroid = 1  # a small collection's lists are few enough
-        num = max(num, inner.nlist * _TRAINING_PER_LIST)
-    if hasattr(inner, "pq"):
-        inner.pq.cp.min_points_per_centroid = 1
-    gpus = None
-    if not index.is_trained:
-        gpus, where = gpus_for(device, plan, vectors.dimensions)
-        if gpus is not None:
-            needed = len(vectors.vectors_PD), vectors.dimensions
-            check_memory(plan, *needed, gpus.free_bytes()[:1])
-            index = gpus.for_building(index)
-        if device != "cpu":
-            plan = replace(plan, reason=f"{plan.reason}; built {where}")
-        sample_SD = _sample(vectors, live_P if live_P.any() else ~live_P, num)
-        try:
-            index.train(sample_SD)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"FAISS cannot train {plan.factory} on {len(sample_SD):,} vectors: "
-                f'{first_line(error)}; set [vectors] index = "auto"'
-            ) from None
-    if gpus is not None:
-        _fill(index, vectors)
-        index = gpus.on_cpu(index)
-    return index, plan, len(vectors.vectors_PD)
-
-
-def _fill(index: Any, vectors: DocumentVectors) -> None:
-    """Adds the vectors that an index does not hold yet."""
-    for start in range(index.ntotal, len(vectors.vectors_PD), _TRAINING):
-        index.add(in_single(vectors.vectors_PD[start : start + _TRAINING]))

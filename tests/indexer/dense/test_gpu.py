@@ -21,10 +21,11 @@ from tests.conftest import lacking
 from rankwell.data.config import VectorsConfig
 from rankwell.data.errors import ConfigError, RankwellError, Unavailable
 from rankwell.indexer.dense import gpu
-from rankwell.indexer.dense.engine import INDEX_FILE, FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.gpu import Gpus, find_gpus, gpu_bytes, gpus_for
 from rankwell.indexer.dense.kinds import Plan
 from rankwell.indexer.dense.library import load_faiss
+from rankwell.indexer.dense.making import INDEX_FILE
 
 Array = NDArray[np.float32]
 Saved = Callable[..., Path]
