@@ -1,6 +1,6 @@
 """Transformers on SciFact: all-MiniLM-L6-v2 as it is, with passages, in eight bits, fine-tuned.
 
-    python benchmarks/transformers.py [--quick] [--folder DIR] [--data DIR]
+    python benchmarks/transformer_encoders.py [--quick] [--folder DIR] [--data DIR]
 
 Everything goes through collections as `rankwell index` and `rankwell train encoder` make them. The
 weight of the lexical score in the fused one is chosen on training claims: all of them for the model
