@@ -375,7 +375,7 @@ def _content(indexed: Indexed) -> Any:
         if not vectors.is_single:
             raise InputError(
                 "the documents have vectors of passages, and an index in the cluster takes one for "
-                'each document; set [elasticsearch] vectors = "none", or [dense] passages = false'
+                'each document; set [elasticsearch] vectors = "none"'
             )
         vectors_ND = vectors.vectors_PD
     return Content(

@@ -3,6 +3,7 @@
 Shapes: P vectors, Q queries, D dimensions, L shortlist.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 
 _FACTORS = (1, 2, 4, 8, 16, 32, 64, 128)
 _LEAST_EFFORT, _MOST_EFFORT = 16, 2048  # of a graph
-_GOOD_ENOUGH = 0.995  # more effort than this needs nobody has to see
+_MORE_POINTS = 2  # of the curve behind the one that is chosen
 _FILTER_QUERIES = 32
 _BLOCK = 1 << 16
 # FAISS and BLAS add up in another order than single rows do
@@ -146,17 +147,22 @@ def calibrate(
     if not len(queries_QD) or not k:
         return Calibration(Setting(most_effort(searcher.index)), 1.0, 0, num_visible)
     tenth_Q = searcher.tenth_best(queries_QD, k)
-    curve = []
+    curve: list[Point] = []
+    reached: list[Point] = []
     for effort in _efforts(searcher.index):
-        recall_F = _recall_by_factor(searcher, queries_QD, tenth_Q, k, effort)
-        enough = [place for place, recall in enumerate(recall_F) if recall >= target]
-        place = enough[0] if enough else len(_FACTORS) - 1
+        recall_QF = _recalls(searcher, queries_QD, tenth_Q, k, effort)
+        recall_F = recall_QF.mean(0)
+        # another sample of queries would give another mean: of such samples most shall reach it too
+        sure_F = recall_F - recall_QF.std(0) / math.sqrt(len(queries_QD))
+        enough = np.flatnonzero(sure_F >= target)
+        place = int(enough[0]) if len(enough) else len(_FACTORS) - 1
         setting = Setting(effort, _FACTORS[place])
         ms = _ms_of_a_query(searcher, queries_QD[:_FILTER_QUERIES], k, setting)
-        curve.append(Point(setting, recall_F[place], ms))
-        if recall_F[place] >= max(target, _GOOD_ENOUGH):
+        curve.append(Point(setting, round(float(recall_F[place]), 4), ms))
+        if len(enough):
+            reached.append(curve[-1])
+        if len(reached) > _MORE_POINTS:
             break
-    reached = [point for point in curve if point.recall >= target]
     chosen = reached[0] if reached else max(curve, key=lambda point: point.recall)
     filtered: tuple[Filtered, ...] = ()
     if searcher.takes_selectors:
@@ -196,7 +202,7 @@ def most_effort(index: Any) -> int:
     return _MOST_EFFORT if name else 0
 
 
-def _recall_by_factor(
+def _recalls(
     searcher: Searcher,
     queries_QD: NDArray[np.float32],
     tenth_Q: NDArray[np.float32],
@@ -204,16 +210,16 @@ def _recall_by_factor(
     effort: int,
     selector: Any = None,
     factors: Sequence[int] = _FACTORS,
-) -> list[float]:
-    """Returns the recall with each length of the shortlist."""
+) -> NDArray[np.float64]:
+    """Returns the recall of each query with each length of the shortlist: [Q, F]."""
     if selector is None and searcher.takes_selectors and searcher.visible_P is not None:
         selector = selector_of(load_faiss(), searcher.visible_P)
-    hits_F = np.zeros(len(factors))
-    for query_D, tenth in zip(queries_QD, tenth_Q, strict=True):
+    hits_QF = np.zeros((len(queries_QD), len(factors)))
+    for place, (query_D, tenth) in enumerate(zip(queries_QD, tenth_Q, strict=True)):
         ids = searcher.shortlist(query_D, k * factors[-1], effort, selector)
         good = searcher.compared(query_D, ids) >= tenth - _ROUNDING
-        hits_F += [min(k, int(good[: k * factor].sum())) for factor in factors]
-    return [float(hits) for hits in hits_F / (k * len(queries_QD))]
+        hits_QF[place] = [min(k, int(good[: k * factor].sum())) for factor in factors]
+    return hits_QF / k
 
 
 def _ms_of_a_query(
@@ -250,8 +256,8 @@ def _behind_filters(
             [searcher.compared(q, best).min() for q, best in zip(queries_QD, exact, strict=True)]
         )
         wide = Setting(effort_behind(setting.effort, share, searcher.index), setting.factor)
-        recall = _recall_by_factor(
+        recalls = _recalls(
             searcher, queries_QD, tenth_Q, k, wide.effort, selector, (setting.factor,)
-        )[0]
+        )
         ms = _ms_of_a_query(searcher, queries_QD, k, wide, selector)
-        yield Filtered(share, round(recall, 4), ms, exact_ms)
+        yield Filtered(share, round(float(recalls.mean()), 4), ms, exact_ms)

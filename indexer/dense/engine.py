@@ -101,14 +101,12 @@ class FaissEngine:
             )
         try:
             hidden = open_array(folder / HIDDEN_FILE)
-        except (OSError, ValueError) as error:
+            visible_P = _all_but(hidden, num_vectors)
+        except (OSError, ValueError, IndexError) as error:
             raise DamagedVersion(f"{folder / HIDDEN_FILE} cannot be opened: {error}") from None
-        self._searcher = Searcher(
-            index, self._vectors, _all_but(hidden, num_vectors), takes_selectors(faiss, index)
-        )
+        self._searcher = Searcher(index, self._vectors, visible_P, takes_selectors(faiss, index))
         self._gpu, self.where = self._shared_gpu(folder, device)
         self._watch: RecallWatch | None = None
-        visible_P = self._searcher.visible_P
         selector = None
         if visible_P is not None and self._searcher.takes_selectors:
             selector = selector_of(faiss, visible_P)
@@ -279,9 +277,9 @@ class FaissEngine:
             effort = effort_behind(effort, share, searcher.index)
         if ids is None:
             ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
-            while len(ids) < min(num, allowed.num) and effort < most:
-                effort = min(most, 4 * effort)  # the lists that were looked at hold too few
-                ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
+        while len(ids) < min(num, allowed.num) and effort < most:
+            effort = min(most, 4 * effort)  # the lists that were looked at hold too few
+            ids = searcher.shortlist(query_D, shortlist, effort, allowed.selector)
         return _best(ids, searcher.compared(query_D, ids), num)
 
     def _shared_gpu(self, folder: Path, device: str) -> tuple[SharedGpu | None, str]:

@@ -70,11 +70,46 @@ def open_index(faiss: ModuleType, path: Path, *, has_lists: bool) -> Any:
         raise DamagedVersion(
             f"the vector index {path} cannot be opened: {first_line(error)}"
         ) from None
-    if has_lists:
-        lists = faiss.downcast_InvertedLists(core(faiss, index).invlists)
+    if not _is_sound(faiss, core(faiss, index)):
+        raise DamagedVersion(f"the vector index {path} cannot be opened: its parts disagree")
+    return index
+
+
+def _is_sound(faiss: ModuleType, index: Any) -> bool:
+    """Returns whether the parts of an index fit together: FAISS trusts what it reads."""
+    if isinstance(index, faiss.IndexIVF):
+        lists = faiss.downcast_InvertedLists(index.invlists)
         if isinstance(lists, faiss.OnDiskInvertedLists):
             lists.prefetch_nthread = 0  # else each search starts threads that read ahead
-    return index
+        return bool(lists.compute_ntotal() == index.ntotal) and bool(
+            lists.nlist == index.nlist == index.quantizer.ntotal
+        )
+    if isinstance(index, faiss.IndexHNSW):
+        return _is_graph(faiss, index.hnsw, index.ntotal) and _is_sound(
+            faiss, faiss.downcast_index(index.storage)
+        )
+    if isinstance(index, faiss.IndexFlatCodes):
+        return bool(index.codes.size() == index.ntotal * index.code_size)
+    return True
+
+
+def _is_graph(faiss: ModuleType, graph: Any, num_vectors: int) -> bool:
+    """Returns whether all links of a graph lead to vectors; a wrong one would crash a search."""
+    links = faiss.rev_swig_ptr(graph.neighbors.data(), graph.neighbors.size())
+    starts, levels = faiss.vector_to_array(graph.offsets), faiss.vector_to_array(graph.levels)
+    per_level = faiss.vector_to_array(graph.cum_nneighbor_per_level)
+    if not len(starts) == num_vectors + 1 == len(levels) + 1:
+        return False
+    if not num_vectors:
+        return True
+    return bool(
+        starts[-1] == len(links)
+        and 1 <= levels.min() <= levels.max() < len(per_level)
+        and (np.diff(starts.astype(np.int64)) == per_level[levels]).all()
+        and -1 <= links.min() <= links.max() < num_vectors
+        and 0 <= graph.entry_point < num_vectors
+        and graph.max_level < levels.max()
+    )
 
 
 def knob(faiss: ModuleType, index: Any) -> str:

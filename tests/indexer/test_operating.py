@@ -110,7 +110,11 @@ def test_status_counts_what_waits_in_the_journal(three_versions: Path) -> None:
     assert "changes since  2 in the journal" in rankwell("status", three_versions)
 
 
-def test_status_says_which_vector_index_there_is_and_what_it_finds(three_versions: Path) -> None:
+def test_status_says_which_vector_index_there_is_and_what_it_finds(
+    three_versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("rankwell.indexer.operating.out.width", 200, raising=False)
     said = " ".join(rankwell("status", three_versions).split())
     assert "vector index SQfp16: 3 vectors of " in said
     assert " dimensions are few enough to compare all of them" in said

@@ -139,8 +139,9 @@ def test_what_was_measured_is_kept(saved: Saved, queries_QD: Array) -> None:
     assert efforts == [1, 2, 4, 8, 16, 32, 64][: len(efforts)]
     chosen = [point for point in record.curve if point.setting == record.setting]
     assert [point.recall for point in chosen] == [record.recall]
-    below = record.curve[: record.curve.index(chosen[0])]
-    assert all(point.recall < 0.95 for point in below)
+    assert record.curve.index(chosen[0]) == len(record.curve) - 3  # two more are tried
+    below = record.curve[:-3]
+    assert all(point.recall < 0.97 for point in below)  # .95, less what other queries may differ
     assert [point.share for point in record.filtered] == [0.5, 0.2, 0.1, 0.05, 0.02, 0.01]
     assert 0 < record.exact_vectors <= 1500
     assert record.describe().startswith("IVF64,SQ8: 3,000 vectors of 32 dimensions; [vectors] ind")

@@ -91,12 +91,11 @@ def test_when_the_owner_closes_another_takes_over(folder: Path) -> None:
 
 
 def test_when_the_owners_process_is_killed_another_takes_over(folder: Path) -> None:
-    process = start_owner(folder)
-    shared = SharedGpu(folder, Near)
-    assert not shared.is_owner
-    assert shared.search(query(5), 2).tolist() == [5, 6]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with start_owner(folder) as process:
+        shared = SharedGpu(folder, Near)
+        assert not shared.is_owner
+        assert shared.search(query(5), 2).tolist() == [5, 6]
+        process.send_signal(signal.SIGKILL)
     assert shared.search(query(6), 2).tolist() == [6, 7]
     assert shared.is_owner
     shared.close()
