@@ -69,7 +69,7 @@ class DenseConfig(Section):
 class FinetuningConfig(Section):
     """Fine-tuning of a transformer encoder by `rankwell train encoder`."""
 
-    epochs: int = setting(5, "passes over the queries, at most", low=1)
+    epochs: int = setting(3, "passes over the queries, at most", low=1)
     batch: int = setting(
         32, "queries that are told from one another at a time; more are harder, and slower", low=2
     )

@@ -1,17 +1,13 @@
 """Fine-tuning a transformer: a query is to be nearer to what answers it than to all else.
 
 Multiple negatives ranking (Henderson et al., "Efficient Natural Language Response Suggestion for
-Smart Reply", 2017) with hard negatives. A batch of more texts than memory holds is computed twice:
-once for the vectors and the gradients of the loss by them, once more in parts for those of the
-weights (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
-2021). With Matryoshka dimensions the loss is the mean over the first so many numbers of the vectors
-(Kusupati et al., "Matryoshka Representation Learning", 2022).
+Smart Reply", 2017) with hard negatives; `ranking_gradients.py` has the loss.
 
 There is no dropout: it makes attention several times slower on processors, and the held-out queries
 say when to stop. A step's number decides its texts and its learning rate, so that an interrupted
 training goes on as if nothing had been.
 
-Shapes: B queries of a batch, C documents of a batch, D dimensions.
+Shapes: B queries of a batch, C documents of a batch, Q held-out queries, N documents of a pool.
 """
 
 import contextlib
@@ -26,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
-from rankwell.embeddings.contrastive import JUDGED_QUERIES, contrastive_loss
+from rankwell.embeddings.contrastive import JUDGED_QUERIES
+from rankwell.embeddings.ranking_gradients import backward, ranking_loss
 from rankwell.embeddings.transformer import TransformerEncoder
 from rankwell.embeddings.transformer_models import TorchModel, open_network, padded, torch_device
 from rankwell.evaluation.measures import ideal_dcg, ndcg
@@ -43,7 +39,6 @@ from rankwell.training.stopping import EarlyStopping
 MIN_QUERIES = 10
 CUT = 10  # of the nDCG that says when to stop
 
-_PART = 16  # texts that are computed together
 _MAX_HELD_OUT = 200
 _POOL = 500  # documents among which held-out queries look for theirs
 _WARM_UP = 0.1
@@ -67,67 +62,6 @@ class Example:
     positives: tuple[int, ...]
     negatives: tuple[int, ...] = ()
     answer: str = ""
-
-
-def ranking_loss(
-    queries_BD: torch.Tensor,
-    documents_CD: torch.Tensor,
-    masked_BC: torch.Tensor,
-    scale: float,
-    matryoshka: Sequence[int] = (),
-) -> torch.Tensor:
-    """Returns the mean of the contrastive loss over all lengths of the vectors.
-
-    Args:
-        queries_BD: as the network gives them.
-        documents_CD: the first B belong to the queries, in order.
-        masked_BC: bool; documents that count as no negative of a query.
-        scale: of cosines.
-        matryoshka: lengths beside the whole one.
-    """
-    lengths = [queries_BD.shape[1], *matryoshka]
-    losses = [
-        contrastive_loss(
-            functional.normalize(queries_BD[:, :length], dim=1),
-            functional.normalize(documents_CD[:, :length], dim=1),
-            masked_BC,
-            scale,
-        )
-        for length in lengths
-    ]
-    return torch.stack(losses).mean()
-
-
-def backward(
-    embed: Callable[[Sequence[int]], torch.Tensor],
-    lengths: Sequence[int],
-    loss_of: Callable[[torch.Tensor], torch.Tensor],
-    in_memory: int,
-) -> float:
-    """Adds the gradients of a loss over many texts to the weights; returns the loss.
-
-    Args:
-        embed: gives the vectors of texts by number, with their graph.
-        lengths: of the texts, in tokens; those of a length are computed together.
-        loss_of: of all vectors, in the order of the texts.
-        in_memory: texts whose graphs are kept; of more, each part is computed twice.
-    """
-    order = np.argsort([-length for length in lengths], kind="stable")
-    parts = [order[first : first + _PART].tolist() for first in range(0, len(order), _PART)]
-    back = torch.from_numpy(np.argsort(order))
-    if len(lengths) <= in_memory:
-        loss = loss_of(torch.cat([embed(part) for part in parts])[back])
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-    with torch.no_grad():
-        vectors = torch.cat([embed(part) for part in parts])
-    vectors.requires_grad_()
-    loss = loss_of(vectors[back])
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert vectors.grad is not None
-    for part, gradient in zip(parts, torch.split(vectors.grad, _PART), strict=True):
-        embed(part).backward(gradient)  # type: ignore[no-untyped-call]
-    return float(loss.detach())
 
 
 def finetune(

@@ -46,6 +46,7 @@ from rankwell.embeddings.transformer_models import (
 from rankwell.embeddings.word_vectors import WordVectors, unit
 
 _TITLE_SHARE = 0.25  # of a passage, at most
+_SPECIAL_TOKENS = 8  # that a model may put around a text
 _SAMPLE_TEXTS = (
     "what did the early measurements of heat transfer show",
     "A short text.",
@@ -110,17 +111,18 @@ class TransformerEncoder:
             dimensions=asked.dimensions or gives,
         )
         for name, wanted, most in (
-            ("max_tokens", reading.max_tokens, _positions(network, takes)),
+            ("max_tokens", reading.max_tokens, takes),
             ("dimensions", reading.dimensions, gives),
         ):
             if wanted > most:
                 raise InputError(
                     f"[dense] {name} is {wanted}, and the model in {model} has {most} at most"
                 )
-        if reading.split and reading.max_tokens * (1 - _TITLE_SHARE) <= 2 * reading.overlap + 16:
+        least = int((reading.max_tokens - _SPECIAL_TOKENS) * (1 - _TITLE_SHARE))
+        if reading.split and 2 * reading.overlap >= least:
             raise InputError(
                 f"[dense] passage_overlap is {reading.overlap}, too much for passages of "
-                f"{reading.max_tokens} tokens; it must be far below half of them"
+                f"{reading.max_tokens} tokens; it must be below {least // 2}"
             )
         fingerprint = fingerprint_of(model_files(model), reading)
         encoder = cls(word_vectors, model, reading, facts, fingerprint, device)
@@ -298,13 +300,6 @@ def _open_tokenizer(model: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
-
-
-def _positions(network: Any, takes: int) -> int:
-    """Returns the tokens of the longest text that a model has positions for."""
-    positions = int(getattr(network.config, "max_position_embeddings", 0) or 0)
-    # some models keep a few positions for themselves, which only the tokenizer's limit knows
-    return max(takes, min(positions, int(network.tokenizer.model_max_length)))
 
 
 def _read(prompt: str, text: str) -> str:

