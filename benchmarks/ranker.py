@@ -45,7 +45,7 @@ from rankwell.ranker.svmlight import read_svmlight, with_width
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("RANKWELL_DATA", REPOSITORY.parent / "shared" / "data"))
 LETOR = ("mq2008-fold1", "lightgbm-lambdarank")
-COLLECTIONS = ("scifact", "cranfield", "cisi", "cacm", "vaswani")
+COLLECTIONS = ("cranfield", "cisi", "cacm", "vaswani", "scifact")
 SEEDS = 5
 
 

@@ -34,7 +34,7 @@ __all__ = ["FEATURES", "FEATURES_FINGERPRINT", "FeatureExtractor", "Scored", "jo
 MAX_TERMS = 48
 LEAST_DEVIATION = 1e-3
 DENSE_FEEDBACK_DOCS = 5
-SHARP, FLAT = 16.0, 4.0
+FLAT = 4.0  # and 16 for near_sharp
 _CLIP = 8
 _LISTED = 10
 
@@ -101,6 +101,9 @@ class FeatureExtractor:
         fused_R = reference.fused_K
         self._fused_R = fused_R - fused_R.mean() if len(reference) else fused_R
         reference_RB = self.values(reference, pool, terms)
+        by_row = np.argsort(reference.rows_K)
+        self._pool, self._reference_rows = pool, reference.rows_K[by_row]
+        self._reference_RB = reference_RB[by_row]
         self._mean_B = np.zeros(reference_RB.shape[1], np.float32)
         self._deviation_B = np.full_like(self._mean_B, np.inf)  # nothing to stand out from
         if len(reference):
@@ -116,11 +119,26 @@ class FeatureExtractor:
             pool: where the candidates' tokens and vectors lie.
             terms: the query's terms as the pool's forward index knows them.
         """
-        own_KB = (self.values(candidates, pool, terms) - self._mean_B) / self._deviation_B
+        values_KB = self._known_values(candidates, pool, terms)
+        own_KB = (values_KB - self._mean_B) / self._deviation_B
         features_KF = np.empty((len(own_KB), len(FEATURES)), np.float32)
         np.clip(own_KB, -_CLIP, _CLIP, out=features_KF[:, : own_KB.shape[1]])
         features_KF[:, own_KB.shape[1] :] = self._query_values
         return features_KF
+
+    def _known_values(
+        self, candidates: Scored, pool: Pool, terms: QueryTerms
+    ) -> NDArray[np.float32]:
+        """Returns the values of candidates; those of the reference list are there already."""
+        if pool is not self._pool or not len(self._reference_rows):
+            return self.values(candidates, pool, terms)
+        place_K = np.searchsorted(self._reference_rows, candidates.rows_K)
+        place_K[place_K == len(self._reference_rows)] = 0
+        known_K = self._reference_rows[place_K] == candidates.rows_K
+        values_KB = np.empty((len(candidates), self._reference_RB.shape[1]), np.float32)
+        values_KB[known_K] = self._reference_RB[place_K[known_K]]
+        values_KB[~known_K] = self.values(candidates.take(~known_K), pool, terms)
+        return values_KB
 
     def values(self, candidates: Scored, pool: Pool, terms: QueryTerms) -> NDArray[np.float32]:
         """Returns what the features of candidates are before they are relative: float32 [K, B]."""
@@ -136,7 +154,7 @@ class FeatureExtractor:
             )
         ):
             values_KB[:, column] = values_K
-        neighbourhood(vectors_KD, self._reference_RD, self._fused_R, SHARP, FLAT, values_KB[:, 4:6])
+        neighbourhood(vectors_KD, self._reference_RD, self._fused_R, FLAT, values_KB[:, 4:6])
         values_KB[:, 6] = inner_products(vectors_KD, self._mean_D)
         self._match(rows_K, pool, terms, values_KB[:, len(SCORES) :])
         return values_KB

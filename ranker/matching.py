@@ -306,13 +306,12 @@ def neighbourhood(
     vectors_KD: Array,
     reference_RD: Array,
     values_R: Array,
-    sharp: float,
     flat: float,
     found_K2: Array,
 ) -> None:
     """Fills in the mean value of the reference documents, each weighed by its nearness.
 
-    The weights are the softmax of sharp, and of flat, times the inner product.
+    The weights are the softmax of 4 flat, and of flat, times the inner product.
     """
     near_R = np.empty(len(reference_RD), np.float32)
     for k in range(len(vectors_KD)):
@@ -326,11 +325,12 @@ def neighbourhood(
         sharp_sum, sharp_weights = np.float32(0), np.float32(1e-20)
         flat_sum, flat_weights = np.float32(0), np.float32(1e-20)
         for r in range(len(reference_RD)):
-            weight = np.exp(np.float32(sharp) * (near_R[r] - nearest))
-            sharp_sum += weight * values_R[r]
-            sharp_weights += weight
             weight = np.exp(np.float32(flat) * (near_R[r] - nearest))
             flat_sum += weight * values_R[r]
             flat_weights += weight
+            weight *= weight
+            weight *= weight
+            sharp_sum += weight * values_R[r]
+            sharp_weights += weight
         found_K2[k, 0] = sharp_sum / sharp_weights
         found_K2[k, 1] = flat_sum / flat_weights
