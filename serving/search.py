@@ -11,8 +11,9 @@ from rankwell.ranker.asking import Asked
 from rankwell.serving.answers import json_answer
 from rankwell.serving.beside import Beside
 from rankwell.serving.examples import COMPLETIONS, RESULT, answers
-from rankwell.serving.exchange import observe
+from rankwell.serving.exchange import bound_filter, observe
 from rankwell.serving.hurry import answer_in_time
+from rankwell.serving.past_queries import PastQueries
 from rankwell.serving.served import ServedLog, remember
 
 _DEFAULT_K = 10
@@ -61,12 +62,15 @@ class SearchRequest(BaseModel):
     explain: bool = Field(False, description="Scores by stage and features of each hit.")
 
 
-def search_router(beside: Beside, served: ServedLog | None) -> APIRouter:
+def search_router(
+    beside: Beside, served: ServedLog | None, past: PastQueries | None = None
+) -> APIRouter:
     """Returns the endpoints that search.
 
     Args:
         beside: what is searched.
         served: keeps answers for the clicks on them; None: none are kept.
+        past: queries that complete others; None: titles alone do.
     """
     router = APIRouter(tags=["search"])
 
@@ -153,7 +157,11 @@ def search_router(beside: Beside, served: ServedLog | None) -> APIRouter:
         k: Annotated[int, Query(ge=1, le=_MAX_COMPLETIONS, description="Wanted.")] = 8,
     ) -> Response:
         with beside.collection() as collection:
-            return json_answer({"query": q, "completions": collection.complete(q, k)})
+            titles = collection.complete(q, k)
+        # what others have asked may name what a key's filter hides
+        asked = past.complete(q, k) if past is not None and bound_filter() is None else []
+        found = {text.lower(): text for text in reversed([*asked, *titles])}
+        return json_answer({"query": q, "completions": list(reversed(found.values()))[:k]})
 
     return router
 
