@@ -87,8 +87,8 @@ class Asked:
 
     @property
     def digest(self) -> str:
-        """What a cursor remembers of the search: all that decides which documents come when."""
-        return digest([self.query, self.filter, self.within, self.sort, self.stage, self.collapse])
+        """What a cursor remembers of the search, beside its version and stage."""
+        return digest([self.query, self.filter, self.within, self.sort, self.collapse])
 
     @property
     def counts_matches(self) -> bool:

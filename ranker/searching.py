@@ -213,7 +213,7 @@ class Searchable(ABC):
             without: the id of a document that is left out.
         """
         cursor = (
-            Cursor.read(asked.cursor, self.version.name, asked.digest)
+            Cursor.read(asked.cursor, self.version.name, asked.digest, asked.stage)
             if asked.cursor is not None
             else None
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
+from rankwell.data.journal import Journal
 from rankwell.data.release import releases
 from rankwell.data.versions import EVALUATION
 from rankwell.indexer.operating import version_rows
@@ -17,6 +18,7 @@ def overview(collection: Collection) -> dict[str, Any]:
     """Returns what the operators' page shows."""
     log = list(releases(collection.folder))
     live = collection.version
+    folded = live.manifest.journal
     judged = [entry.checks for entry in log if entry.version == live.name and entry.checks]
     return {
         "rows": list(reversed(version_rows(collection.folder))),
@@ -24,7 +26,7 @@ def overview(collection: Collection) -> dict[str, Any]:
         "log": list(reversed(log[-_LAST:])),
         "figures": _figures(collection),
         "manifest": live.manifest,
-        "journal": collection.journal.last_number() - live.manifest.journal,
+        "journal": Journal(collection.folder, folded=folded).last_number() - folded,
     }
 
 

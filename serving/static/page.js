@@ -152,7 +152,10 @@ answer.addEventListener(
 function report(type, article, more = {}) {
   const queryId = article?.dataset.queryId || answer.querySelector(".layout")?.dataset.queryId;
   if (!queryId) return Promise.resolve(false);
-  const event = { id: crypto.randomUUID(), type, query_id: queryId, ...more };
+  // randomUUID would need https, which an intranet may not have
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const event = { id, type, query_id: queryId, ...more };
   if (article) event.doc_id = article.dataset.docId;
   return fetch("/v1/clicks", {
     method: "POST",

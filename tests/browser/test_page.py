@@ -1,7 +1,9 @@
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
@@ -350,6 +352,45 @@ def test_the_api_is_described_on_a_page(opened: Opens) -> None:
     page = opened("/docs")
     expect(page.get_by_role("heading", name="POST /v1/search")).to_be_visible()
     expect(page.get_by_text("next_cursor of the page before.").first).to_be_visible()
+
+
+def events(folder: Path, query: str) -> list[dict[str, object]]:
+    """Returns what the click log has of a query."""
+    lines = [
+        json.loads(line)
+        for day in (folder / "clicks").glob("*.jsonl")
+        for line in day.read_text().splitlines()
+    ]
+    return [event for event in lines if event["query"] == query]
+
+
+def test_thumbs_become_judgments_and_clicks_are_kept(opened: Opens, cranfield_folder: Path) -> None:
+    query = "supersonic wing thickness"
+    page = opened(f"/?q={query}")
+    second = page.get_by_role("article").nth(1)
+    ids = page.locator(".id").all_inner_texts()
+    up, down = second.get_by_role("button").all()
+    up.click()
+    expect(up).to_have_attribute("aria-pressed", "true")
+    down.click()
+    expect(down).to_have_attribute("aria-pressed", "true")
+    expect(up).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("link", name="More results").click()
+    expect(page.get_by_role("article")).to_have_count(20)
+    twelfth = page.get_by_role("article").nth(11)
+    later_id = twelfth.locator(".id").inner_text()
+    twelfth.get_by_role("button", name="A good answer").click()
+    expect(twelfth.get_by_role("button", name="A good answer")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.wait_for_timeout(1100)  # a page counts as seen after a second
+    with page.expect_response("**/v1/clicks"):
+        page.locator(".hits .title a").first.click()
+    found = events(cranfield_folder, query)
+    said = [(e["doc_id"], e["relevance"]) for e in found if e["type"] == "judgment"]
+    assert said == [(ids[1], 1), (ids[1], 0), (later_id, 1)]
+    assert [e["doc_id"] for e in found if e["type"] == "click"] == [ids[0]]
+    assert [e["shown"] for e in found if e["type"] == "impression"] == [ids]
 
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")

@@ -296,7 +296,8 @@ def test_a_bug_of_ours_is_a_problem_that_tells_no_secret(cranfield: Collection) 
     def ask(*args: object, **more: object) -> None:
         raise ZeroDivisionError("secret")
 
-    broken = SimpleNamespace(config=cranfield.config, version=cranfield.version, ask=ask)
+    about = {name: getattr(cranfield, name) for name in ("config", "folder", "journal", "version")}
+    broken = SimpleNamespace(**about, ask=ask)
     answer = asker(broken)("GET", "/v1/search?q=wing")
     assert "secret" not in answer.text
     problem(answer, 500)
