@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from rankwell.data.analysis import word_spans
 from rankwell.data.forward import Vocabulary
-from rankwell.embeddings.spelling import nearest_spellings
+from rankwell.embeddings.spelling import Spellings
 
 KNOWN_WORDS = 50_000  # the most frequent ones, which suggestions are taken from
 _MAX_REPLACED = 4
@@ -62,16 +62,17 @@ class Speller:
         return None
 
     def _nearest_to(self, word: str) -> list[str]:
-        return nearest_spellings(word, self._frequent)
+        return self._frequent.nearest(word)
 
     def _count(self, word: str) -> int:
         number = self._vocabulary.surface_id(word)
         return int(self._vocabulary.counts_V[number]) if number >= 0 else 0
 
     @cached_property
-    def _frequent(self) -> list[str]:
+    def _frequent(self) -> Spellings:
         """The most frequent words, the most frequent first."""
         counts_V = self._vocabulary.counts_V
         best = (-counts_V).argsort(kind="stable")[:KNOWN_WORDS]
         surfaces = self._vocabulary.surfaces
-        return [surfaces[i] for i in best if counts_V[i] > 0 and surfaces[i].isalpha()]
+        known = [surfaces[i] for i in best if counts_V[i] > 0 and surfaces[i].isalpha()]
+        return Spellings(known)

@@ -33,6 +33,7 @@ _K = 10
 _SIMILAR = 6
 _NEIGHBOURS = 6
 _MAP_NEIGHBOURS = 5
+_MAP_SIZE = 620.0, 380.0
 _FACETS = 6
 _VERSIONS = 10
 
@@ -156,4 +157,6 @@ def _words(collection: Collection, query: str) -> dict[str, Any]:
     """Returns the words used like those of a query, and a map of them."""
     near = collection.query_neighbours(query, _NEIGHBOURS)
     vectors = collection.encoder.word_vectors
-    return {"words": near, "word_map": placed_words(vectors, list(near), _MAP_NEIGHBOURS)}
+    width, height = _MAP_SIZE
+    placed = placed_words(vectors, list(near), _MAP_NEIGHBOURS, width=width, height=height)
+    return {"words": near, "word_map": placed}
