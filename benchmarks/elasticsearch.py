@@ -34,6 +34,7 @@ import rankwell
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     Config,
+    DenseConfig,
     DocumentsConfig,
     FusionConfig,
     LexicalConfig,
@@ -65,6 +66,7 @@ def build(folder: Path, documents: Path, url: str) -> Version:
     config = Config(
         documents=DocumentsConfig(sources=(str(documents),)),
         words=WordsConfig(epochs=1),
+        dense=DenseConfig(encoder="sif"),  # whose training takes a moment
         lexical=LexicalConfig(engine="elasticsearch"),
         elasticsearch=ElasticsearchConfig(urls=(url,), replicas=0, timeout_ms=60_000),
         fusion=FusionConfig(depth=1000),

@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# this folder is on the path, where a benchmark's name would hide Elasticsearch's client
+sys.path.remove(str(Path(__file__).resolve().parent))
+
 import numpy as np
 
 import rankwell

@@ -38,10 +38,12 @@ MAX_WORD_LENGTH = 255
 _MARKS_END = 0x20000
 
 # A stop, and after it a capital or a letter of a script that has none; a stop that stands apart, as
-# in text that was cut into words before; an empty line. No word lies in what is matched.
+# in text that was cut into words before; an empty line. No word lies in what is matched. It begins
+# with one set of characters, which the search looks for at once.
 _SENTENCE_END = re.compile(
-    r"""[.!?]["'\u201d\u2019)\]]*\s+(?=["'\u201c\u2018(\[]*[^\W\da-z_])"""
-    r"""|\s[.!?](?=\s)|\n\s*\n|[\u3002\uff01\uff1f]"""
+    r"""[.!?\n\u3002\uff01\uff1f](?:"""
+    r"""(?<=\n)\s*\n|(?<=[\u3002\uff01\uff1f])|(?<=\s[.!?])(?=\s)"""
+    r"""|(?<=[.!?])["'\u201d\u2019)\]]*\s+(?=["'\u201c\u2018(\[]*[^\W\da-z_]))"""
 )
 
 

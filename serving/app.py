@@ -19,7 +19,6 @@ from rankwell.serving.health import health_router, metrics_router
 from rankwell.serving.observing import Observing
 from rankwell.serving.openapi import describe
 from rankwell.serving.pages import FOLDER, pages_router
-from rankwell.serving.past_queries import PastQueries
 from rankwell.serving.reranking import reranking_router
 from rankwell.serving.search import search_router
 from rankwell.serving.service import Service
@@ -40,7 +39,6 @@ def create_app(live: Live, service: Service | None = None) -> FastAPI:
     service = service or Service()
     with live.collection() as collection:
         name = collection.config.collection.name
-        past = PastQueries(collection.folder) if service.clicks else None
     app = FastAPI(
         title="rankwell",
         description=f"Search in {name}",
@@ -53,7 +51,7 @@ def create_app(live: Live, service: Service | None = None) -> FastAPI:
     for router in _OF_LIVE:
         app.include_router(router(live))
     served, beside = service.clicks.served if service.clicks else None, Beside(live)
-    app.include_router(search_router(beside, served, past))
+    app.include_router(search_router(beside, served))
     app.include_router(documents_router(live, served))
     app.include_router(pages_router(beside, served))
     app.include_router(clicks_router(service.clicks, service.metrics))

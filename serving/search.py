@@ -62,17 +62,16 @@ class SearchRequest(BaseModel):
     explain: bool = Field(False, description="Scores by stage and features of each hit.")
 
 
-def search_router(
-    beside: Beside, served: ServedLog | None, past: PastQueries | None = None
-) -> APIRouter:
+def search_router(beside: Beside, served: ServedLog | None) -> APIRouter:
     """Returns the endpoints that search.
 
     Args:
         beside: what is searched.
         served: keeps answers for the clicks on them; None: none are kept.
-        past: queries that complete others; None: titles alone do.
     """
     router = APIRouter(tags=["search"])
+    with beside.collection() as collection:
+        past = PastQueries(collection.folder)
 
     def answered(body: SearchRequest) -> Response:
         asked = Asked(
@@ -156,12 +155,13 @@ def search_router(
         ],
         k: Annotated[int, Query(ge=1, le=_MAX_COMPLETIONS, description="Wanted.")] = 8,
     ) -> Response:
+        # what others have asked may speak of documents that a bound key must not know of
+        asked_before = past.complete(q, k // 2) if bound_filter() is None else []
         with beside.collection() as collection:
             titles = collection.complete(q, k)
-        # what others have asked may name what a key's filter hides
-        asked = past.complete(q, k) if past is not None and bound_filter() is None else []
-        found = {text.lower(): text for text in reversed([*asked, *titles])}
-        return json_answer({"query": q, "completions": list(reversed(found.values()))[:k]})
+        known = {text.lower() for text in asked_before}
+        found = [*asked_before, *(title for title in titles if title.lower() not in known)]
+        return json_answer({"query": q, "completions": found[:k]})
 
     return router
 
