@@ -125,9 +125,7 @@ def word_map(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _plane(
-    unit_MD: NDArray[np.float32], width: float, height: float
-) -> NDArray[np.float64]:
+def _plane(unit_MD: NDArray[np.float32], width: float, height: float) -> NDArray[np.float64]:
     """Returns points on the picture: the two directions along which the vectors differ most."""
     centred_MD = unit_MD.astype(np.float64) - unit_MD.mean(axis=0)
     left, singular, _ = np.linalg.svd(centred_MD, full_matrices=False)
