@@ -25,7 +25,8 @@ class Asked:
         sort: a field to order all matches by, with a minus downwards; None: by relevance.
         stage: the last stage; None: all of them.
         collapse: whether near-duplicates of a hit are left out, and named beside it.
-        count: whether all matches are counted; they are for facets and sorting anyway.
+        count: whether all matches, which are the documents with a word of the query, are counted;
+            they are for facets and sorting anyway.
         explain: whether each hit comes with its scores by stage and its features.
         deadline_ms: stages that would end later are skipped; None: none is.
         stopped: asked before each stage whether whoever asks has hung up.

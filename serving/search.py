@@ -52,7 +52,9 @@ class SearchRequest(BaseModel):
         None, description="A field to order all matches by, with a minus downwards."
     )
     cursor: str | None = Field(None, description="next_cursor of the page before.")
-    total: StrictBool = Field(False, description="Whether all matches are counted.")
+    total: StrictBool = Field(
+        False, description="Whether the documents with a word of the query are counted."
+    )
     collapse: StrictBool = Field(False, description="Whether near-duplicates are left out.")
     stage: str | None = Field(None, description="The last stage: lexical, dense, fused or ranked.")
     version: str | None = Field(None, description="Another version than the live one.")

@@ -5,6 +5,7 @@
 
 const form = document.querySelector("form[role=search]");
 const box = document.getElementById("q");
+const narrow = matchMedia("(max-width: 50rem)");
 const answer = document.getElementById("answer");
 const said = document.getElementById("said");
 const completions = document.getElementById("completions");
@@ -47,6 +48,7 @@ async function show(address, { push = false } = {}) {
   try {
     const text = await fetched(address, "answer", pending.signal);
     answer.replaceChildren(...parsed(text).body.childNodes);
+    keepFacets();
     history[push ? "pushState" : "replaceState"](null, "", address);
     const query = new URL(address, location.origin).searchParams.get("q") || "";
     document.title = (query.trim() ? `${query} – ` : "") + answer.dataset.name;
@@ -91,6 +93,17 @@ form.addEventListener("change", (event) => {
   if (event.target !== box && box.value.trim()) show(addressOfForm(), { push: true });
 });
 addEventListener("popstate", () => location.reload());
+
+// --- facets stay as open as they were; on a phone they would push the results away
+
+let facetsOpen = !narrow.matches;
+
+function keepFacets() {
+  const facets = answer.querySelector(".facets");
+  if (!facets) return;
+  facets.open = facetsOpen;
+  facets.addEventListener("toggle", () => (facetsOpen = facets.open));
+}
 
 // --- links inside of the answer: facets, suggestions, words, more results
 
@@ -196,4 +209,5 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+keepFacets();
 seen();

@@ -18,7 +18,7 @@ QUERY = "heat transfer in a boundary layer"
 AUTHOR = {"author": "ting-yili"}
 ANSWER = {
     *("version", "query", "took_ms", "stages", "degraded", "hits"),
-    *("total", "facets", "next_cursor", "suggestion"),
+    *("query_id", "total", "facets", "next_cursor", "suggestion"),
 }
 HIT = {"rank", "doc_id", "score", "title", "snippet", "fields"}
 JSON = {"content-type": "application/json"}
