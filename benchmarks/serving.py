@@ -1,7 +1,7 @@
 """The service under load: latency, capacity, overload, beside Elasticsearch, and for a long time.
 
     python benchmarks/serving.py [--quick] [--collection DIR] [--workers 2] [--soak MINUTES]
-                                 [--seconds 20] [--without-elasticsearch] [--only-soak]
+                                 [--seconds 20] [--parts load,elasticsearch]
 
 Serves the Wikipedia articles, lexical and dense candidates and the deep ranker, over 200 candidates
 and over 1000, from so many processes; `benchmarks/load.py` asks from one more, on loopback, for
@@ -213,8 +213,8 @@ def _fill(index: str, folder: Path) -> None:
                 lines = []
         if lines:
             _bulk(index, lines)
-    ask(_json_request(f"{index}/_refresh", {}))
-    ask(_json_request(f"{index}/_forcemerge?max_num_segments=1", {}))
+    for action in ("_refresh", "_forcemerge?max_num_segments=1"):
+        ask(urllib.request.Request(f"{index}/{action}", method="POST"))
 
 
 def _bulk(index: str, lines: list[str]) -> None:
@@ -283,8 +283,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, help="of each load; twice as long at 10 a second")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
-    parser.add_argument("--without-elasticsearch", action="store_true")
-    parser.add_argument("--only-soak", action="store_true")
+    parser.add_argument("--parts", default="load,elasticsearch", help="of load, elasticsearch")
     wanted = parser.parse_args()
     sample = REPOSITORY / "data" / "samples" / "wikipedia" / "corpus.jsonl.gz"
     scratch = Path(tempfile.mkdtemp())
@@ -297,14 +296,14 @@ def main() -> None:
         queries = scratch / "queries.txt"
         titles = write_queries(folder, queries, 2000)
         store = VersionStore(folder)
-        if not wanted.only_soak:
+        if "load" in wanted.parts:
             for version, depth in (("000002", 200), ("000004", 1000)):
                 store.set_current(version)
                 figures[f"over_{depth}"] = under_load(folder, queries, wanted.workers, seconds)
-            store.set_current("000002")
-            if not wanted.without_elasticsearch:
-                num = 100 if wanted.quick else 500
-                figures["side_by_side"] = beside_elasticsearch(folder, titles[:num], wanted.workers)
+        store.set_current("000002")
+        if "elasticsearch" in wanted.parts:
+            num = 100 if wanted.quick else 500
+            figures["side_by_side"] = beside_elasticsearch(folder, titles[:num], wanted.workers)
         if wanted.soak:
             rate = figures.get("over_200", {}).get("capacity", {}).get("answered_per_s", 40.0) / 2
             figures["soak"] = soak(folder, queries, wanted.workers, rate, wanted.soak)

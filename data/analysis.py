@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -133,13 +134,18 @@ def sentences(text: str) -> list[str]:
     return [text[start:end].strip() for start, end in zip(starts, starts[1:], strict=False)]
 
 
-def word_spans(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yields each surface form with its place in the original text, for highlights."""
+def word_spans(text: str, first: int = 0) -> Iterator[tuple[str, int, int]]:
+    """Yields each surface form with its place in the original text, for highlights.
+
+    Args:
+        text: of a document.
+        first: so many words are left out.
+    """
     folded = normalise(text).replace("_", " ")
     origins: list[int] | None = None
     if not is_one_to_one(text):
         folded, origins = _folded_with_origins(text)
-    for match in _WORD.finditer(folded):
+    for match in islice(_WORD.finditer(folded), first, None):
         start, end = match.start(), match.end()
         if origins is not None:
             start, end = origins[start], origins[end - 1] + 1

@@ -18,19 +18,17 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
     """
     text = text[:MAX_CHARACTERS]
     # most texts need no place of a word outside of the window, and the places are what takes time
-    if is_one_to_one(text):
-        forms = words(text)
-        spans = word_spans(text)
-    else:
-        separate = _separate(word_spans(text))
-        forms = [form for form, _, _ in separate]
-        spans = iter(separate)
+    separate = None if is_one_to_one(text) else _separate(word_spans(text))
+    forms = words(text) if separate is None else [form for form, _, _ in separate]
     wanted = set(query.terms)
     terms = {form: analyzer.term(form) for form in set(forms)}
     matching = {form for form, term in terms.items() if term in wanted}
     hits = [place for place, form in enumerate(forms) if form in matching]
     first = _best_window(hits, [terms[forms[place]] for place in hits], len(forms))
-    shown = list(islice(spans, first, first + SNIPPET_WORDS))
+    if separate is None:
+        shown = list(islice(word_spans(text, first), SNIPPET_WORDS))
+    else:
+        shown = separate[first : first + SNIPPET_WORDS]
     if not shown:
         return html.escape(text[:300])
     pieces = ["… " if first else ""]

@@ -63,7 +63,7 @@ def serve(
         if code == 0:
             config = _config(folder)
             rate = RateLimiter(config.rate_per_key, config.burst_seconds)
-            work = partial(_work, folder, config, address, sockets, follow, rate)
+            work = partial(_work, folder, config, address, sockets, follow, rate, has_keys)
             if workers == 1:
                 work(0, _nothing)
             else:
@@ -81,6 +81,7 @@ def _work(
     sockets: list[socket.socket],
     follow: str | None,
     rate: RateLimiter,
+    has_keys: bool,
     number: int,
     ready: Callable[[], None],
 ) -> None:
@@ -94,6 +95,7 @@ def _work(
         sockets[number],
         follow if number == 0 else None,
         rate,
+        has_keys=has_keys,
         is_first=number == 0,
         ready=ready,
     )

@@ -40,6 +40,7 @@ def serve_process(
     follow: str | None,
     rate: RateLimiter,
     *,
+    has_keys: bool,
     is_first: bool,
     ready: Callable[[], None],
 ) -> None:
@@ -52,6 +53,7 @@ def serve_process(
         listener: bound to it.
         follow: a location to pull from; None: none, or another process does.
         rate: of each key, shared with the other processes.
+        has_keys: whether there were keys when the service started.
         is_first: whether it does what one process does for all.
         ready: called when it answers.
 
@@ -62,7 +64,7 @@ def serve_process(
     torch.set_num_threads(1)  # more processes, not more threads: see `rankwell.indexer.dense`
     with ExitStack() as stack:
         stack.enter_context(logged())
-        service = Service.of(folder, config, address, rate)
+        service = Service.of(folder, config, address, rate, has_keys=has_keys)
         stack.callback(service.close)
         collection = open_collection(folder)
 
