@@ -62,7 +62,8 @@ def _letter_set(word: str) -> int:
 def _num_bits(values_C: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Returns how many bits of each value are set."""
     bytes_C8 = np.ascontiguousarray(values_C).view(np.uint8).reshape(-1, 8)
-    return _BITS_OF_BYTE[bytes_C8].sum(axis=1, dtype=np.int64)
+    num_bits_C: NDArray[np.int64] = _BITS_OF_BYTE[bytes_C8].sum(axis=1, dtype=np.int64)
+    return num_bits_C
 
 
 def _distances(word: str, letters_CL: NDArray[np.uint32]) -> NDArray[np.int8]:

@@ -25,8 +25,8 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
         separate = _separate(word_spans(text))
         forms = [form for form, _, _ in separate]
         spans = iter(separate)
-    distinct, wanted = list(set(forms)), set(query.terms)
-    terms = dict(zip(distinct, analyzer.terms(distinct), strict=True))
+    wanted = set(query.terms)
+    terms = {form: analyzer.term(form) for form in set(forms)}
     matching = {form for form, term in terms.items() if term in wanted}
     hits = [place for place, form in enumerate(forms) if form in matching]
     first = _best_window(hits, [terms[forms[place]] for place in hits], len(forms))

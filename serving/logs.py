@@ -47,7 +47,7 @@ class _Stderr(logging.StreamHandler[Any]):
         self.setFormatter(_JsonLine())
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]
+    def stream(self) -> Any:
         return sys.stderr
 
 
