@@ -30,8 +30,22 @@ async function fetched(address, part, signal) {
   const url = new URL(address, location.origin);
   url.searchParams.set("part", part);
   const response = await fetch(url, { signal });
-  return response.text();
+  if (response.headers.get("Content-Type").startsWith("text/html")) return response.text();
+  throw new Refused((await response.json()).detail);
 }
+
+// What the service does not answer now: too much is asked at a time, or a key is needed.
+class Refused extends Error {}
+
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof Refused)) return;
+  event.preventDefault();
+  const alert = Object.assign(document.createElement("p"), { className: "error refused" });
+  alert.role = "alert";
+  alert.textContent = event.reason.message;
+  answer.querySelector(".refused")?.remove();
+  answer.prepend(alert);
+});
 
 // --- searching as one types
 

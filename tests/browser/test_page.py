@@ -266,6 +266,24 @@ def test_results_come_while_one_types_and_the_back_button_goes_back(opened: Open
     expect(page.get_by_label("without near-duplicates")).not_to_be_checked()
 
 
+def test_a_refusal_is_said_and_the_next_answer_takes_its_place(
+    browser: Browser, address: str
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/?q=wing")
+    refusal = {"title": "TooManyRequests", "status": 429, "detail": "too much is asked at a time"}
+    refused = "**/?q=supersonic*"
+    page.route(refused, lambda route: route.fulfill(status=429, json=refusal))
+    box = page.get_by_role("combobox", name="Search")
+    box.fill("supersonic")
+    expect(page.get_by_role("alert")).to_have_text("too much is asked at a time")
+    page.unroute(refused)
+    box.fill("supersonic flow")
+    expect(page.get_by_role("article")).to_have_count(10)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.close()
+
+
 def test_titles_complete_what_is_typed(opened: Opens) -> None:
     page = opened()
     page.get_by_role("combobox", name="Search").press_sequentially("heat transf", delay=10)
