@@ -38,8 +38,8 @@ class Connection:
         self._host, self._port = host, port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def get(self, path: str) -> int:
-        """Asks, reads the whole answer, and returns its status."""
+    async def get(self, path: str) -> str:
+        """Asks, reads the whole answer, and returns its status, or that it went without a stage."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
@@ -47,10 +47,11 @@ class Connection:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             length = head.lower().split(b"content-length:")[1].split(b"\r\n")[0]
-            await reader.readexactly(int(length))
+            body = await reader.readexactly(int(length))
             if b"connection: close" in head.lower():
                 self.close()
-            return int(head[9:12])
+            whole = b'"degraded":[]' in body or head[9:12] != b"200"
+            return head[9:12].decode() + ("" if whole else " degraded")
         except BaseException:
             self.close()
             raise
@@ -70,8 +71,8 @@ async def ask(connection: Connection, path: str, due: float, seen: Seen) -> None
         seen.statuses[type(error).__name__] += 1
         return
     ms = (time.perf_counter() - due) * 1000
-    (seen.refused_ms if status == 429 else seen.ms).append(ms)
-    seen.statuses[str(status)] += 1
+    (seen.refused_ms if status == "429" else seen.ms).append(ms)
+    seen.statuses[status] += 1
 
 
 async def at_rate(

@@ -1,12 +1,13 @@
 """The service under load: latency, capacity, overload, beside Elasticsearch, and for a long time.
 
     python benchmarks/serving.py [--quick] [--collection DIR] [--workers 2] [--soak MINUTES]
-                                 [--without-elasticsearch]
+                                 [--seconds 20] [--parts load,elasticsearch]
 
 Serves the Wikipedia articles, lexical and dense candidates and the deep ranker, over 200 candidates
 and over 1000, from so many processes; `benchmarks/load.py` asks from one more, on loopback, for
 titles of articles. The ranker's network is not trained, which takes as long to compute. Latency is
-at 10 queries a second, capacity what 16 busy connections get answered, overload three times that.
+at 10 queries a second, capacity what two busy connections a process get answered, ranked; then
+searches come at that rate, and at three times it.
 Elasticsearch (RANKWELL_ELASTICSEARCH) gives the top 1000 by BM25 of the same documents with its
 `english` analyzer, query by query in turn with ours. The soak asks at half the capacity while
 versions swap, and reads the memory of all processes. Needs the development collections
@@ -49,7 +50,6 @@ DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 ELASTICSEARCH_PORT = 9690
 HIDDEN = (64, 32)
-BUSY_CONNECTIONS = 16
 WARM_MINUTES = 10
 
 
@@ -138,7 +138,9 @@ def under_load(folder: Path, queries: Path, workers: int, seconds: float) -> dic
         search = f"{url}/v1/search"
         load(search, queries, rate=20, seconds=5)
         at_ten = load(search, queries, rate=10, seconds=2 * seconds)
-        capacity = load(search, queries, rate=0, seconds=seconds, connections=BUSY_CONNECTIONS)
+        # so few that none waits long enough to go without the ranker
+        busy = 2 * workers
+        capacity = load(search, queries, rate=0, seconds=seconds, connections=busy)
         rate = capacity["answered_per_s"]
         at_capacity = load(search, queries, rate=rate, seconds=seconds, connections=256)
         overload = load(search, queries, rate=3 * rate, seconds=seconds, connections=512)
@@ -211,8 +213,8 @@ def _fill(index: str, folder: Path) -> None:
                 lines = []
         if lines:
             _bulk(index, lines)
-    ask(_json_request(f"{index}/_refresh", {}))
-    ask(_json_request(f"{index}/_forcemerge?max_num_segments=1", {}))
+    for action in ("_refresh", "_forcemerge?max_num_segments=1"):
+        ask(urllib.request.Request(f"{index}/{action}", method="POST"))
 
 
 def _bulk(index: str, lines: list[str]) -> None:
@@ -279,14 +281,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the sample of this repository")
     parser.add_argument("--collection", type=Path, help="a folder to keep, or one that was kept")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, help="of each load; twice as long at 10 a second")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
-    parser.add_argument("--without-elasticsearch", action="store_true")
-    parser.add_argument("--only-soak", action="store_true")
+    parser.add_argument("--parts", default="load,elasticsearch", help="of load, elasticsearch")
     wanted = parser.parse_args()
     sample = REPOSITORY / "data" / "samples" / "wikipedia" / "corpus.jsonl.gz"
     scratch = Path(tempfile.mkdtemp())
     folder = wanted.collection or scratch / "collection"
-    seconds = 5.0 if wanted.quick else 20.0
+    seconds = wanted.seconds or (5.0 if wanted.quick else 20.0)
     figures: dict[str, Any] = {"rankwell": rankwell.__version__, "workers": wanted.workers}
     try:
         if not (folder / "current").exists():
@@ -294,14 +296,14 @@ def main() -> None:
         queries = scratch / "queries.txt"
         titles = write_queries(folder, queries, 2000)
         store = VersionStore(folder)
-        if not wanted.only_soak:
+        if "load" in wanted.parts:
             for version, depth in (("000002", 200), ("000004", 1000)):
                 store.set_current(version)
                 figures[f"over_{depth}"] = under_load(folder, queries, wanted.workers, seconds)
-            store.set_current("000002")
-            if not wanted.without_elasticsearch:
-                num = 100 if wanted.quick else 500
-                figures["side_by_side"] = beside_elasticsearch(folder, titles[:num], wanted.workers)
+        store.set_current("000002")
+        if "elasticsearch" in wanted.parts:
+            num = 100 if wanted.quick else 500
+            figures["side_by_side"] = beside_elasticsearch(folder, titles[:num], wanted.workers)
         if wanted.soak:
             rate = figures.get("over_200", {}).get("capacity", {}).get("answered_per_s", 40.0) / 2
             figures["soak"] = soak(folder, queries, wanted.workers, rate, wanted.soak)

@@ -20,14 +20,17 @@ class ServingConfig(Section):
     max_body_bytes: int = setting(4_000_000, "a longer body is refused", low=1000)
     body_seconds: float = setting(10.0, "a body that takes longer to arrive is refused", low=0.1)
     concurrent: int = setting(
-        2, "requests that one process works on at a time; more would slow each other down", low=1
+        0,
+        "requests that one process works on at a time; 0: one, or eight where it waits for a "
+        "cluster; more would slow each other down",
+        low=0,
     )
     queue: int = setting(64, "requests that wait in one process; past that they get 429", low=0)
     wait_ms: float = setting(
-        250.0, "a request that would wait longer than this for its turn gets 429", low=0.0
+        100.0, "a request that would wait longer than this for its turn gets 429", low=0.0
     )
     degrade_ms: float = setting(
-        50.0, "behind a longer wait searches end with the fused order, without the ranker", low=0.0
+        40.0, "behind a longer wait searches end with the fused order, without the ranker", low=0.0
     )
     connections: int = setting(1000, "open connections to one process", low=1)
     rate_per_key: float = setting(

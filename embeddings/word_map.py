@@ -53,11 +53,18 @@ class PlacedWords:
     height: float
 
 
-def placed_words(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> PlacedWords:
+def placed_words(
+    vectors: WordVectors,
+    asked: Sequence[str],
+    k: int = 10,
+    *,
+    width: float = _WIDTH,
+    height: float = _HEIGHT,
+) -> PlacedWords:
     """Returns where words and the k neighbours of each lie on a map.
 
     The plane is the one in which the words' unit vectors differ most (principal components). Labels
-    are moved down until none lies on another.
+    are moved down until none lies on another. The map grows where they need more than its size.
 
     Raises:
         NotFound: a word has no vector.
@@ -71,12 +78,12 @@ def placed_words(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> Pla
             owner.setdefault(vectors.ids[near.word], number)
     places = list(owner)
     if not places:
-        return PlacedWords((), _WIDTH, _HEIGHT)
-    points_M2 = _plane(vectors.unit_VD[places])
+        return PlacedWords((), width, height)
+    points_M2 = _plane(vectors.unit_VD[places], width, height)
     names = [vectors.words[place] for place in places]
     labels_M2 = _apart(points_M2, names)
     ends_M = labels_M2[:, 0] + [_LETTER * len(name) for name in names]
-    width, height = max(_WIDTH, ends_M.max()), max(_HEIGHT, labels_M2[:, 1].max() + _LINE)
+    width, height = max(width, ends_M.max()), max(height, labels_M2[:, 1].max() + _LINE)
     words = (
         PlacedWord(name, owner[place], number < num_asked, x, y, label_x, label_y)
         for number, (place, name, (x, y), (label_x, label_y)) in enumerate(
@@ -118,7 +125,7 @@ def word_map(vectors: WordVectors, asked: Sequence[str], k: int = 10) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _plane(unit_MD: NDArray[np.float32]) -> NDArray[np.float64]:
+def _plane(unit_MD: NDArray[np.float32], width: float, height: float) -> NDArray[np.float64]:
     """Returns points on the picture: the two directions along which the vectors differ most."""
     centred_MD = unit_MD.astype(np.float64) - unit_MD.mean(axis=0)
     left, singular, _ = np.linalg.svd(centred_MD, full_matrices=False)
@@ -127,8 +134,8 @@ def _plane(unit_MD: NDArray[np.float32]) -> NDArray[np.float64]:
     flat_M2[:, :size] = left[:, :size] * singular[:size]
     flat_M2 *= np.where(flat_M2.sum(axis=0) < -1e-12, -1, 1)  # the sign is arbitrary
     spread = np.abs(flat_M2).max(axis=0)
-    room = np.array([_WIDTH / 2 - 3 * _MARGIN, _HEIGHT / 2 - _MARGIN])
-    centre = np.array([_WIDTH / 2 - _MARGIN, _HEIGHT / 2])
+    room = np.array([width / 2 - 3 * _MARGIN, height / 2 - _MARGIN])
+    centre = np.array([width / 2 - _MARGIN, height / 2])
     points_M2: NDArray[np.float64] = centre + flat_M2 / np.where(spread > 0, spread, 1) * room
     return points_M2
 

@@ -8,7 +8,7 @@ from rankwell.data.errors import InputError
 from rankwell.data.restrictions import Restrictions, read_query
 from rankwell.ranker.cursors import digest
 
-MAX_EXCLUSIONS = 50
+MAX_MARKS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class Asked:
         sort: a field to order all matches by, with a minus downwards; None: by relevance.
         stage: the last stage; None: all of them.
         collapse: whether near-duplicates of a hit are left out, and named beside it.
-        count: whether all matches are counted; they are for facets and sorting anyway.
+        count: whether all matches, which are the documents with a word of the query, are counted;
+            they are for facets and sorting anyway.
         explain: whether each hit comes with its scores by stage and its features.
         deadline_ms: stages that would end later are skipped; None: none is.
         stopped: asked before each stage whether whoever asks has hung up.
@@ -78,17 +79,17 @@ class Asked:
                 "the query only says what must not occur; add at least one word to look for",
                 field="query",
             )
-        if len(marks.required) + len(marks.excluded) > MAX_EXCLUSIONS:
+        if len(marks.required) + len(marks.excluded) > MAX_MARKS:
             raise InputError(
-                f"the query has more than {MAX_EXCLUSIONS} phrases and exclusions", field="query"
+                f"the query has more than {MAX_MARKS} phrases and exclusions", field="query"
             )
         filters = tuple(f for f in (self.filter, self.within) if f)
         return text, Restrictions(filters, marks.required, marks.excluded)
 
     @property
     def digest(self) -> str:
-        """What a cursor remembers of the search: all that decides which documents come when."""
-        return digest([self.query, self.filter, self.within, self.sort, self.stage, self.collapse])
+        """What a cursor remembers of the search, beside its version and stage."""
+        return digest([self.query, self.filter, self.within, self.sort, self.collapse])
 
     @property
     def counts_matches(self) -> bool:

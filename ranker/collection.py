@@ -161,8 +161,9 @@ class Collection(Searchable):
         vocabulary = self.pool.forward.vocabulary
         if vocabulary.num_terms:
             word = vocabulary.surfaces[int(vocabulary.forms_of(0)[0])]
-            # numbers of matches and near-duplicates are counted in compiled loops
+            # matches, near-duplicates and phrases are looked for in compiled loops
             self.search(word, 1, count=not self.config.attached, collapse=True)
+            self._restricting.having([word, word], None)
             self.rerank(word, [word])
 
     def watch(self) -> None:

@@ -313,6 +313,8 @@ def _print_result(result: SearchResult) -> None:
             out.print(f"   [dim]{escape(fields)}[/]")
     if not result.hits:
         say("no document matches")
+    if result.suggestion:
+        err.print(f"did you mean: {result.suggestion}", markup=False)
     for explanation in result.explanations:
         out.print(f"\n[bold]{escape(explanation.doc_id)}[/]")
         for name, value in {**explanation.features, **explanation.scores}.items():

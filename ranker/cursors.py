@@ -46,13 +46,14 @@ class Cursor:
         return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
     @classmethod
-    def read(cls, text: str, version: str, asked: str) -> "Cursor":
+    def read(cls, text: str, version: str, asked: str, stage: str | None = None) -> "Cursor":
         """Reads what a client sent.
 
         Args:
             text: the cursor.
             version: the version that is searched now.
             asked: the digest of what is asked for now.
+            stage: that is asked for now; None: the one of the page before, whichever that was.
 
         Raises:
             StaleCursor: it continues the pages of another version.
@@ -74,7 +75,7 @@ class Cursor:
                 f"the cursor continues the pages of version {cursor.version}, and version "
                 f"{version} is searched now; start again without a cursor"
             )
-        if cursor.asked != asked:
+        if cursor.asked != asked or stage not in (None, cursor.stage):
             raise InputError(
                 "the cursor belongs to another search; send it with the query, filter, sort, stage "
                 "and collapse of the page before, or start again without one",

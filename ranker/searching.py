@@ -220,7 +220,7 @@ class Searchable(ABC):
             then: stages behind the last one.
         """
         cursor = (
-            Cursor.read(asked.cursor, self.version.name, asked.digest)
+            Cursor.read(asked.cursor, self.version.name, asked.digest, asked.stage)
             if asked.cursor is not None
             else None
         )
@@ -336,15 +336,14 @@ class Searchable(ABC):
         return self.stages[name]
 
     def _matches(self, ranking: Ranking) -> NDArray[np.int64]:
-        """Returns the rows that match: those with a word of the query, and the candidates.
+        """Returns the rows that match: those with a word of the query, behind the filter.
 
-        Dense candidates share no word with the query, and can be shown all the same.
+        What is near in meaning alone can be shown, and does not count: where near ends depends on
+        the filter, and a value's count must be what a filter by it leaves.
         """
         request = ranking.request
-        found_N = self._restricting.with_terms(request)
-        found_N[ranking.scored.rows_K] = True
-        found_N &= self._seen(request.live).live_N if request.mask_N is None else request.mask_N
-        return np.flatnonzero(found_N)
+        mask_N = self._seen(request.live).live_N if request.mask_N is None else request.mask_N
+        return np.flatnonzero(self._restricting.with_terms(request) & mask_N)
 
     def _row(self, ranking: Ranking, doc_id: str) -> int:
         """Returns the row of an id in a ranking, -1 where there is no such document any more."""

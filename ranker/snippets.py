@@ -27,19 +27,17 @@ def snippet(
     begin, end = passage or (0, len(text))
     cut, text = (begin > 0, end < len(text)), text[begin:end][:MAX_CHARACTERS]
     # most texts need no place of a word outside of the window, and the places are what takes time
-    if is_one_to_one(text):
-        forms = words(text)
-        spans = word_spans(text)
-    else:
-        separate = _separate(word_spans(text))
-        forms = [form for form, _, _ in separate]
-        spans = iter(separate)
-    distinct, wanted = list(set(forms)), set(query.terms)
-    terms = dict(zip(distinct, analyzer.terms(distinct), strict=True))
+    separate = None if is_one_to_one(text) else _separate(word_spans(text))
+    forms = words(text) if separate is None else [form for form, _, _ in separate]
+    wanted = set(query.terms)
+    terms = {form: analyzer.term(form) for form in set(forms)}
     matching = {form for form, term in terms.items() if term in wanted}
     hits = [place for place, form in enumerate(forms) if form in matching]
     first = _best_window(hits, [terms[forms[place]] for place in hits], len(forms))
-    shown = list(islice(spans, first, first + SNIPPET_WORDS))
+    if separate is None:
+        shown = list(islice(word_spans(text, first), SNIPPET_WORDS))
+    else:
+        shown = separate[first : first + SNIPPET_WORDS]
     if not shown:
         return html.escape(text[:300])
     pieces = ["… " if first or cut[0] else ""]

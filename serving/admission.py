@@ -41,6 +41,7 @@ class Turns:
     def __init__(self, config: ServingConfig, metrics: Metrics) -> None:
         """Starts idle."""
         self._config = config
+        self._concurrent = config.concurrent or 1
         self._metrics = metrics
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._running = 0
@@ -48,10 +49,10 @@ class Turns:
 
     def predicted_wait_s(self) -> float:
         """Returns how long a request that comes now would wait."""
-        if self._running < self._config.concurrent:
+        if self._running < self._concurrent:
             return 0.0
         ahead = len(self._waiting) + 1
-        return ahead * self._seconds / self._config.concurrent
+        return ahead * self._seconds / self._concurrent
 
     async def take(self, gone: "asyncio.Future[None]") -> float:
         """Waits for a turn, and returns for how many seconds.

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -16,7 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from rankwell.data.config import CONFIG_FILE, load_config
+from rankwell.data.config import CONFIG_FILE, ELASTICSEARCH, load_config
 from rankwell.data.filters import matching_rows, parsed_filter
 from rankwell.data.service import ServingConfig
 from rankwell.data.terminal import Folder, Json, out, print_json, say
@@ -29,6 +30,8 @@ from rankwell.serving.supervising import run_apart, supervise
 
 # prometheus-client joins the figures of several processes in the folder that this names
 SHARED_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+# A search that waits for a cluster lets others compute.
+_CONCURRENT_WAITS = 8
 
 keys = typer.Typer(no_args_is_help=True, help="Keys of the API: who may do what.")
 
@@ -60,7 +63,7 @@ def serve(
         if code == 0:
             config = _config(folder)
             rate = RateLimiter(config.rate_per_key, config.burst_seconds)
-            work = partial(_work, folder, config, address, sockets, follow, rate)
+            work = partial(_work, folder, config, address, sockets, follow, rate, has_keys)
             if workers == 1:
                 work(0, _nothing)
             else:
@@ -78,6 +81,7 @@ def _work(
     sockets: list[socket.socket],
     follow: str | None,
     rate: RateLimiter,
+    has_keys: bool,
     number: int,
     ready: Callable[[], None],
 ) -> None:
@@ -91,6 +95,7 @@ def _work(
         sockets[number],
         follow if number == 0 else None,
         rate,
+        has_keys=has_keys,
         is_first=number == 0,
         ready=ready,
     )
@@ -158,7 +163,13 @@ def register(app: typer.Typer) -> None:
 
 def _config(folder: Path) -> ServingConfig:
     """Returns the [serving] section of a folder, the defaults where it has no configuration."""
-    return load_config(folder).serving if (folder / CONFIG_FILE).exists() else ServingConfig()
+    if not (folder / CONFIG_FILE).exists():
+        return ServingConfig()
+    config = load_config(folder)
+    in_cluster = config.attached or config.lexical.engine == ELASTICSEARCH
+    if in_cluster and not config.serving.concurrent:
+        return replace(config.serving, concurrent=_CONCURRENT_WAITS)
+    return config.serving
 
 
 def _pulled(folder: Path, url: str, *, apart: bool) -> int:

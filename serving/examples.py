@@ -13,7 +13,7 @@ _HIT = {
 RESULT: dict[str, Any] = {
     "version": "000002",
     "query_id": "AAdkLAAAFSkAAAAAAAACLB8yXQJ3uWvC",
-    "query": "boundary layer",
+    "query": "boundry layer",
     "took_ms": 7.214,
     "stages": [
         {"name": "lexical", "ms": 0.9, "candidates": 662},
@@ -26,7 +26,7 @@ RESULT: dict[str, Any] = {
     "total": 662,
     "facets": {"category": [{"value": "Physics", "count": 401}]},
     "next_cursor": "WyIwMDAwMDIiLCI…",
-    "suggestion": None,
+    "suggestion": "boundary layer",
 }
 COMPLETIONS: dict[str, Any] = {"query": "bound", "completions": ["Boundary layer"]}
 DOCUMENT: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """What is live, whether it answers, and its figures: /v1/version, /healthz, /readyz, /metrics."""
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from rankwell.serving.answers import json_answer
 from rankwell.serving.following import Live
@@ -44,7 +45,7 @@ def metrics_router(metrics: Metrics) -> APIRouter:
     """Returns the endpoint that Prometheus asks."""
     router = APIRouter()
 
-    @router.get("/metrics", summary="Figures for Prometheus")
+    @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
     def figures() -> Response:
         return Response(metrics.text(), media_type=metrics.content_type)
 

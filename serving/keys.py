@@ -72,13 +72,18 @@ class Key:
 class KeyStore:
     """The keys of one collection; safe to use from several threads and processes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Names the keys of a collection's folder."""
+    def __init__(self, folder: Path, *, required: bool = False) -> None:
+        """Names the keys of a collection's folder.
+
+        Args:
+            folder: the collection's.
+            required: whether requests need a key also where there is no file of keys.
+        """
         self.path = folder / KEYS_FILE
         self._lock = threading.Lock()
         self._mark: tuple[int, int, int] | None = None
         self._keys: dict[str, Key] = {}
-        self._required = False
+        self._required = required
 
     @property
     def required(self) -> bool:

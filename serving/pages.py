@@ -33,6 +33,7 @@ _K = 10
 _SIMILAR = 6
 _NEIGHBOURS = 6
 _MAP_NEIGHBOURS = 5
+_MAP_SIZE = 620.0, 380.0
 _FACETS = 6
 _VERSIONS = 10
 
@@ -119,16 +120,26 @@ def _answer(beside: Beside, asked: PageQuery, explain: bool) -> dict[str, Any]:
             found = _search(collection, asked, stage, explain)
             sides.append(Side(system or collection.stage_names[-1], found))
     result = observe(sides[0].result)
-    facets = {
-        field: [value for value in values if value.value != ""]
-        for field, values in result.facets.items()
-        if field in asked.conditions or any(value.count > 1 for value in values)
-    }
     return {
         "sides": compared(sides),
         "result": result,
-        "facets": facets,
+        "facets": _facets(beside, asked, result),
         "reasons": [reasons_of(side.result.explanations) for side in sides],
+    }
+
+
+def _facets(beside: Beside, asked: PageQuery, result: SearchResult) -> dict[str, Any]:
+    """Returns the values to narrow the search by; those of a chosen field also to widen it."""
+    counted = dict(result.facets)
+    for field in counted.keys() & asked.conditions.keys():
+        others = {name: of for name, of in asked.conditions.items() if name != field}
+        wider = Asked(query=asked.q, k=1, filter=others, stage="lexical", facets=(field,))
+        with beside.collection(result.version) as collection:
+            counted |= collection.ask(wider).facets
+    return {
+        field: [value for value in values if value.value != ""]
+        for field, values in counted.items()
+        if field in asked.conditions or any(value.count > 1 for value in values)
     }
 
 
@@ -156,4 +167,6 @@ def _words(collection: Collection, query: str) -> dict[str, Any]:
     """Returns the words used like those of a query, and a map of them."""
     near = collection.query_neighbours(query, _NEIGHBOURS)
     vectors = collection.encoder.word_vectors
-    return {"words": near, "word_map": placed_words(vectors, list(near), _MAP_NEIGHBOURS)}
+    width, height = _MAP_SIZE
+    placed = placed_words(vectors, list(near), _MAP_NEIGHBOURS, width=width, height=height)
+    return {"words": near, "word_map": placed}

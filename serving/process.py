@@ -1,6 +1,7 @@
 """One process that serves: it opens what is live, warms it, follows it, and answers."""
 
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +22,11 @@ from rankwell.serving.logs import logged, say, say_trouble
 from rankwell.serving.rate import RateLimiter
 from rankwell.serving.service import Service, recall_of
 
+# Idle connections stay open for longer than those that proxies keep, which then use none that is
+# about to close.
+KEEP_ALIVE_SECONDS = 75
+# The thread that takes requests and refuses them must not wait for those that search.
+SWITCH_SECONDS = 0.0005
 LOOK_SECONDS = 0.5
 LOOK_AT_LOCATION_SECONDS = 5.0
 RECALL_SECONDS = 5.0
@@ -35,6 +41,7 @@ def serve_process(
     follow: str | None,
     rate: RateLimiter,
     *,
+    has_keys: bool,
     is_first: bool,
     ready: Callable[[], None],
 ) -> None:
@@ -47,16 +54,18 @@ def serve_process(
         listener: bound to it.
         follow: a location to pull from; None: none, or another process does.
         rate: of each key, shared with the other processes.
+        has_keys: whether there were keys when the service started.
         is_first: whether it does what one process does for all.
         ready: called when it answers.
 
     Raises:
         RankwellError: there is no version that can be opened.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     torch.set_num_threads(1)  # more processes, not more threads: see `rankwell.indexer.dense`
     with ExitStack() as stack:
         stack.enter_context(logged())
-        service = Service.of(folder, config, address, rate)
+        service = Service.of(folder, config, address, rate, has_keys=has_keys)
         stack.callback(service.close)
         collection = open_collection(folder)
 
@@ -93,6 +102,7 @@ def serve_process(
                 access_log=False,
                 server_header=False,
                 limit_concurrency=config.connections,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=config.stop_seconds,
             )
         )

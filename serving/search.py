@@ -11,8 +11,9 @@ from rankwell.ranker.asking import Asked
 from rankwell.serving.answers import json_answer
 from rankwell.serving.beside import Beside
 from rankwell.serving.examples import COMPLETIONS, RESULT, answers
-from rankwell.serving.exchange import observe
+from rankwell.serving.exchange import bound_filter, observe
 from rankwell.serving.hurry import answer_in_time
+from rankwell.serving.past_queries import PastQueries
 from rankwell.serving.served import ServedLog, remember
 
 _DEFAULT_K = 10
@@ -51,7 +52,9 @@ class SearchRequest(BaseModel):
         None, description="A field to order all matches by, with a minus downwards."
     )
     cursor: str | None = Field(None, description="next_cursor of the page before.")
-    total: StrictBool = Field(False, description="Whether all matches are counted.")
+    total: StrictBool = Field(
+        False, description="Whether the documents with a word of the query are counted."
+    )
     collapse: StrictBool = Field(False, description="Whether near-duplicates are left out.")
     stage: str | None = Field(None, description="The last stage: lexical, dense, fused or ranked.")
     version: str | None = Field(None, description="Another version than the live one.")
@@ -69,6 +72,8 @@ def search_router(beside: Beside, served: ServedLog | None) -> APIRouter:
         served: keeps answers for the clicks on them; None: none are kept.
     """
     router = APIRouter(tags=["search"])
+    with beside.collection() as collection:
+        past = PastQueries(collection.folder)
 
     def answered(body: SearchRequest) -> Response:
         asked = Asked(
@@ -152,8 +157,13 @@ def search_router(beside: Beside, served: ServedLog | None) -> APIRouter:
         ],
         k: Annotated[int, Query(ge=1, le=_MAX_COMPLETIONS, description="Wanted.")] = 8,
     ) -> Response:
+        # what others have asked may speak of documents that a bound key must not know of
+        asked_before = past.complete(q, k // 2) if bound_filter() is None else []
         with beside.collection() as collection:
-            return json_answer({"query": q, "completions": collection.complete(q, k)})
+            titles = collection.complete(q, k)
+        known = {text.lower() for text in asked_before}
+        found = [*asked_before, *(title for title in titles if title.lower() not in known)]
+        return json_answer({"query": q, "completions": found[:k]})
 
     return router
 

@@ -53,7 +53,6 @@ class ServedLog:
         self._hour = -1
         self._process = 0
         self._handle = -1
-        self._end = 0
 
     def add(self, served: Served) -> str:
         """Keeps an answer for a while and returns its query_id."""
@@ -65,8 +64,8 @@ class ServedLog:
             # after a fork, or in another hour, another file
             if (hour, os.getpid()) != (self._hour, self._process):
                 self._open(hour)
-            place = self._end
-            self._end += os.write(self._handle, line)
+            written = os.write(self._handle, line)
+            place = os.lseek(self._handle, 0, os.SEEK_CUR) - written
             process = self._process
         packed = _PLACE.pack(hour, process, place, nonce)
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
@@ -117,16 +116,21 @@ class ServedLog:
         # a process number comes again: its file goes on where the last one ended
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._handle = os.open(self._path(hour, self._process), flags, 0o600)
-        self._end = os.fstat(self._handle).st_size
 
     def _path(self, hour: int, process: int) -> Path:
         return self._folder / f"{hour}-{process}.jsonl"
 
 
 def remember(log: ServedLog | None, result: SearchResult) -> str | None:
-    """Keeps a page of results for a while and returns its query_id, None where none are kept."""
+    """Keeps a page of results for a while and returns its query_id, None where none are kept.
+
+    A disk that is full takes the clicks away, not the answer.
+    """
     if log is None:
         return None
     ran = [stage.name for stage in result.stages if stage.name in _ORDERING]
     shown = tuple(hit.doc_id for hit in result.hits)
-    return log.add(Served(result.query, shown, f"{result.version}:{ran[-1] if ran else ''}"))
+    try:
+        return log.add(Served(result.query, shown, f"{result.version}:{ran[-1] if ran else ''}"))
+    except OSError:
+        return None

@@ -37,7 +37,15 @@ class Service:
     tracer: Tracer | None = None
 
     @classmethod
-    def of(cls, folder: Path, config: ServingConfig, address: str, rate: RateLimiter) -> "Service":
+    def of(
+        cls,
+        folder: Path,
+        config: ServingConfig,
+        address: str,
+        rate: RateLimiter,
+        *,
+        has_keys: bool,
+    ) -> "Service":
         """Returns the parts for a collection's folder.
 
         Args:
@@ -45,13 +53,15 @@ class Service:
             config: its [serving] section.
             address: that the service listens on.
             rate: made before its processes parted.
+            has_keys: whether there were keys when it started: they are asked for ever after, also
+                by a process that comes later.
         """
         keep_days = config.keep_clicks_days
         return cls(
             config,
             Metrics(),
             rate,
-            KeyStore(folder),
+            KeyStore(folder, required=has_keys),
             known_hosts(address, config.hosts),
             ClickLog(folder, keep_days) if keep_days else None,
             tracer_to(config.traces),

@@ -5,6 +5,7 @@
 
 const form = document.querySelector("form[role=search]");
 const box = document.getElementById("q");
+const narrow = matchMedia("(max-width: 50rem)");
 const answer = document.getElementById("answer");
 const said = document.getElementById("said");
 const completions = document.getElementById("completions");
@@ -29,8 +30,22 @@ async function fetched(address, part, signal) {
   const url = new URL(address, location.origin);
   url.searchParams.set("part", part);
   const response = await fetch(url, { signal });
-  return response.text();
+  if (response.headers.get("Content-Type").startsWith("text/html")) return response.text();
+  throw new Refused((await response.json()).detail);
 }
+
+// What the service does not answer now: too much is asked at a time, or a key is needed.
+class Refused extends Error {}
+
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof Refused)) return;
+  event.preventDefault();
+  const alert = Object.assign(document.createElement("p"), { className: "error refused" });
+  alert.role = "alert";
+  alert.textContent = event.reason.message;
+  answer.querySelector(".refused")?.remove();
+  answer.prepend(alert);
+});
 
 // --- searching as one types
 
@@ -47,6 +62,7 @@ async function show(address, { push = false } = {}) {
   try {
     const text = await fetched(address, "answer", pending.signal);
     answer.replaceChildren(...parsed(text).body.childNodes);
+    keepFacets();
     history[push ? "pushState" : "replaceState"](null, "", address);
     const query = new URL(address, location.origin).searchParams.get("q") || "";
     document.title = (query.trim() ? `${query} – ` : "") + answer.dataset.name;
@@ -91,6 +107,17 @@ form.addEventListener("change", (event) => {
   if (event.target !== box && box.value.trim()) show(addressOfForm(), { push: true });
 });
 addEventListener("popstate", () => location.reload());
+
+// --- facets stay as open as they were; on a phone they would push the results away
+
+let facetsOpen = !narrow.matches;
+
+function keepFacets() {
+  const facets = answer.querySelector(".facets");
+  if (!facets) return;
+  facets.open = facetsOpen;
+  facets.addEventListener("toggle", () => (facetsOpen = facets.open));
+}
 
 // --- links inside of the answer: facets, suggestions, words, more results
 
@@ -152,7 +179,10 @@ answer.addEventListener(
 function report(type, article, more = {}) {
   const queryId = article?.dataset.queryId || answer.querySelector(".layout")?.dataset.queryId;
   if (!queryId) return Promise.resolve(false);
-  const event = { id: crypto.randomUUID(), type, query_id: queryId, ...more };
+  // randomUUID would need https, which an intranet may not have
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const event = { id, type, query_id: queryId, ...more };
   if (article) event.doc_id = article.dataset.docId;
   return fetch("/v1/clicks", {
     method: "POST",
@@ -193,4 +223,5 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+keepFacets();
 seen();

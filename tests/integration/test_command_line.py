@@ -192,6 +192,11 @@ def test_search_filters_and_explains(made: Any) -> None:
     assert re.search(r"^ +fused +-?\d\.\d{4}$", result.stdout, re.M)
 
 
+def test_search_reads_marks_and_suggests_spellings(cranfield_folder: Path) -> None:
+    done = run_here("search", cranfield_folder, 'supersnic "boundary layer" -heat', "-k", 1)
+    assert 'did you mean: supersonic "boundary layer" -heat' in done.stderr
+
+
 def test_search_json_is_one_object_of_the_documented_shape(cranfield_folder: Path) -> None:
     done = run("search", cranfield_folder, "heat transfer", "-k", 3, "--json")
     answer = json.loads(done.stdout)

@@ -28,6 +28,12 @@ def test_a_cursor_of_another_search_is_refused() -> None:
     assert (caught.value.http_status, caught.value.field) == (400, "cursor")
 
 
+def test_a_cursor_goes_on_with_its_own_stage_and_no_other() -> None:
+    assert Cursor.read(CURSOR.encoded(), "000002", "abc", "ranked").stage == "ranked"
+    with pytest.raises(InputError, match="belongs to another search"):
+        Cursor.read(CURSOR.encoded(), "000002", "abc", "fused")
+
+
 def encoded(content: str) -> str:
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 

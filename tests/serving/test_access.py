@@ -113,7 +113,7 @@ def test_documents_outside_of_a_keys_filter_do_not_exist(
     assert (missing.status_code, nowhere.status_code) == (404, 404)
     assert missing.json()["detail"].replace(hidden, "nowhere") == nowhere.json()["detail"]
     page = ask("GET", "/", params={"q": query}, headers=headers).text
-    assert page.count("<article>") == min(10, len(mine))
+    assert page.count("<article") == min(10, len(mine))
 
 
 def test_a_key_that_asks_too_often_waits(asking: Asking, cranfield: Collection) -> None:
@@ -156,3 +156,31 @@ def test_pages_of_other_origins_may_ask_only_where_it_is_configured(
     assert "access-control-allow-origin" not in other.headers
     asked = {**shop, "Access-Control-Request-Method": "POST"}
     assert ask("OPTIONS", "/v1/search", headers=asked).status_code == 200
+
+
+def test_a_bound_key_gets_everything_else_from_its_documents_alone(
+    keyed: tuple[Ask, KeyStore], cranfield: Collection
+) -> None:
+    ask, keys = keyed
+    headers = bearer(keys.create("one author", ["search"], AUTHOR))
+    [mine] = (hit.doc_id for hit in cranfield.search("shear flow", 200, filter=AUTHOR).hits)
+    title = cranfield.document(mine).title
+    hidden = next(d for d in cranfield.documents if d.doc_id != mine)
+
+    def got(url: str, **params: Any) -> Any:
+        answer = ask("GET", url, params=params, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    searched = got("/v1/search", q="shear flow", facets="author", total=True)
+    assert searched["total"] == 1
+    assert searched["facets"] == {"author": [{"value": "ting-yili", "count": 1}]}
+    assert got("/v1/complete", q=title[:8])["completions"] == [title]
+    assert got("/v1/complete", q=hidden.title[:8])["completions"] == []
+    assert got(f"/v1/documents/{mine}/similar")["hits"] == []
+    hidden_similar = ask("GET", f"/v1/documents/{hidden.doc_id}/similar", headers=headers)
+    assert hidden_similar.status_code == 404
+    assert got("/v1/words/wing/neighbours")["neighbours"] == []
+    for url in (f"/documents/{hidden.doc_id}", "/operators"):
+        assert ask("GET", url, headers=headers).status_code in (403, 404)
+    assert ask("GET", f"/documents/{mine}", headers=headers).status_code == 200

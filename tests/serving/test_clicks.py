@@ -51,6 +51,19 @@ def test_an_id_that_was_made_up_finds_nothing(tmp_path: Path) -> None:
     log.close()
 
 
+def test_an_answer_that_cannot_be_noted_is_an_answer_all_the_same(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rankwell.serving.served.os.write", full)
+        answer = ask("GET", "/v1/search", params={"q": "wing", "k": 3})
+    assert (answer.status_code, len(answer.json()["hits"])) == (200, 3)
+    assert answer.json()["query_id"] is None
+
+
 def test_answers_are_forgotten_after_their_hours(tmp_path: Path) -> None:
     log = ServedLog(tmp_path, keep_hours=1)
     query_id = log.add(PAGE)

@@ -20,7 +20,7 @@ from rankwell.serving.following import Live
 from rankwell.serving.service import Service
 
 QUIET = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,
@@ -84,21 +84,21 @@ def test_whatever_is_sent_is_answered(application: Any) -> None:
                 async with asyncio.timeout(20):
                     sound(await client.send(request))
 
-    @settings(QUIET, max_examples=120)
+    @settings(QUIET, max_examples=80)
     @given(METHODS, PATHS, BODIES, HEADERS)
     def fuzz(method: str, path: str, content: bytes, headers: dict[str, bytes]) -> None:
         asyncio.run(send((method, path, content, headers)))
 
     fuzz()
 
-    @settings(QUIET, max_examples=60)
+    @settings(QUIET, max_examples=40)
     @given(st.sampled_from(["/v1/search", "/v1/rerank", "/v1/embeddings", "/v1/clicks"]), BODIES)
     def fuzz_json(path: str, content: bytes) -> None:
         asyncio.run(send(("POST", path, content, {"content-type": b"application/json"})))
 
     fuzz_json()
 
-    @settings(QUIET, max_examples=60)
+    @settings(QUIET, max_examples=40)
     @given(st.dictionaries(KEYS | st.just("part") | st.just("other"), st.text(max_size=30)))
     def fuzz_queries(parameters: dict[str, str]) -> None:
         encoded = str(httpx.QueryParams(parameters))

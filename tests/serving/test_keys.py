@@ -61,6 +61,8 @@ def test_keys_are_asked_for_from_the_first_one_on_and_ever_after(tmp_path: Path)
     (tmp_path / "keys.json").unlink()
     assert store.required
     assert store.find(token) is None
+    # a process that comes later is told that there were keys
+    assert KeyStore(tmp_path, required=True).required
 
 
 def test_a_damaged_file_lets_nobody_in(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_a_bug_is_logged_with_its_place_and_without_what_it_says(
 
     broken = SimpleNamespace(
         config=cranfield.config,
+        folder=cranfield.folder,
         version=cranfield.version,
         journal=cranfield.journal,
         stage_names=(),

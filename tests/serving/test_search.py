@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,28 @@ def test_titles_complete_what_is_typed(ask: Ask, cranfield: Collection) -> None:
     assert len(answer["completions"]) == 3
     assert problem(ask("GET", "/v1/complete"), 400)["field"] == "q"
     assert problem(ask("GET", "/v1/complete", params={"q": "x" * 201}), 400)["field"] == "q"
+
+
+def test_what_others_found_answers_for_completes_before_titles(
+    collection_of: Callable[..., Path],
+) -> None:
+    folder = collection_of('{"_id": "a", "title": "Heat pump", "text": "a pump"}')
+    event = {"type": "click", "at": 1.0, "policy": "p", "shown": ["a"], "doc_id": "a"}
+    queries = ["heat transfer"] * 3 + ["heat pump"] * 4 + ["heat death"]
+    (folder / "clicks").mkdir()
+    (folder / "clicks" / "2026-11-23.jsonl").write_text(
+        "".join(
+            json.dumps({**event, "id": f"e{n}", "query_id": f"q{n}", "query": query}) + "\n"
+            for n, query in enumerate(queries)
+        )
+    )
+    with rankwell.open(folder) as collection:
+        ask = asker(collection)
+        until = time.monotonic() + 10
+        found: list[str] = []
+        while len(found) < 2 and time.monotonic() < until:  # the log is read beside
+            found = ask("GET", "/v1/complete", params={"q": "heat"}).json()["completions"]
+        assert found == ["heat pump", "heat transfer"]
 
 
 def test_openapi_has_an_example_of_every_answer(ask: Ask) -> None:
