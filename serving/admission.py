@@ -54,6 +54,23 @@ class Turns:
         ahead = len(self._waiting) + 1
         return ahead * self._seconds / self._concurrent
 
+    def check(self) -> None:
+        """Checks that a request that comes now would not wait for too long.
+
+        Raises:
+            Refusal: it would.
+        """
+        predicted_s = self.predicted_wait_s()
+        is_full = len(self._waiting) >= self._config.queue
+        if predicted_s and (is_full or predicted_s * 1000 > self._config.wait_ms):
+            self._metrics.refused("queue")
+            raise Refusal(
+                429,
+                "Overloaded",
+                "too many requests wait already; ask again",
+                max(1.0, predicted_s),
+            )
+
     async def take(self, gone: "asyncio.Future[None]") -> float:
         """Waits for a turn, and returns for how many seconds.
 
@@ -64,16 +81,11 @@ class Turns:
             Refusal: too many wait already.
             asyncio.CancelledError: the client has hung up.
         """
-        loop = asyncio.get_running_loop()
-        predicted = self.predicted_wait_s()
-        if predicted == 0.0:
+        self.check()
+        if self._running < self._concurrent:
             self._running += 1
             return 0.0
-        if len(self._waiting) >= self._config.queue or predicted * 1000 > self._config.wait_ms:
-            self._metrics.refused("queue")
-            raise Refusal(
-                429, "Overloaded", "too many requests wait already; ask again", max(1.0, predicted)
-            )
+        loop = asyncio.get_running_loop()
         started, turn = loop.time(), loop.create_future()
         self._waiting.append(turn)
         self._metrics.waiting(len(self._waiting))
@@ -119,6 +131,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         try:
+            self._turns.check()  # before anything that costs time, which there is too little of
             body = await self._body(scope, receive)
             if body is not None:
                 await self._in_turn(scope, body, receive, send)
