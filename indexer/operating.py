@@ -67,6 +67,30 @@ def status(folder: Folder, json: Json = False) -> None:
 
 def versions(folder: Folder, json: Json = False) -> None:
     """List the versions that are kept, with their figures and what the gate said."""
+    rows = version_rows(folder)
+    if json:
+        print_json({"versions": rows})
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("version", "made", "documents", "MB", "ranker", "nDCG@10 gained", "released"):
+        table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
+    for row in rows:
+        gain = row["difference"]
+        why = row["reason"] or "; ".join(row["refused_for"])
+        table.add_row(
+            f"{row['version']}{' (live)' if row['live'] else ''}",
+            row["created_at"][:16].replace("T", " "),
+            f"{row['documents']:,}",
+            f"{row['bytes'] / 1e6:,.1f}",
+            "yes" if row["ranker"] else "no",
+            "" if gain is None else f"{gain:+.4f}",
+            f"{row['action'] or ''}{': ' + why if why else ''}",
+        )
+    out.print(table)
+
+
+def version_rows(folder: Path) -> list[dict[str, Any]]:
+    """Returns what there is to say of each version that is kept, oldest first."""
     store = VersionStore(folder)
     current = store.current_name()
     last, judged = {}, {}
@@ -102,25 +126,7 @@ def versions(folder: Folder, json: Json = False) -> None:
                 "labels": list(manifest.labels),
             }
         )
-    if json:
-        print_json({"versions": rows})
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("version", "made", "documents", "MB", "ranker", "nDCG@10 gained", "released"):
-        table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
-    for row in rows:
-        gain = row["difference"]
-        why = row["reason"] or "; ".join(row["refused_for"])
-        table.add_row(
-            f"{row['version']}{' (live)' if row['live'] else ''}",
-            row["created_at"][:16].replace("T", " "),
-            f"{row['documents']:,}",
-            f"{row['bytes'] / 1e6:,.1f}",
-            "yes" if row["ranker"] else "no",
-            "" if gain is None else f"{gain:+.4f}",
-            f"{row['action'] or ''}{': ' + why if why else ''}",
-        )
-    out.print(table)
+    return rows
 
 
 def verify(

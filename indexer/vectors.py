@@ -84,6 +84,10 @@ class DocumentVectors:
             part = slice(start, min(start + _BLOCK, len(self.vectors_PD)))
             yield part, self.vectors_PD[part]
 
+    def of_row(self, row: int) -> NDArray[np.float16]:
+        """Returns the vectors of one row."""
+        return self.vectors_PD[self.starts_N[row] : self.starts_N[row + 1]]
+
     def take(self, rows_K: NDArray[Any]) -> "DocumentVectors":
         """Returns the vectors of some rows, by number or as bool [N]."""
         rows_K = np.arange(len(self))[rows_K]
@@ -134,7 +138,7 @@ def joined(*parts: DocumentVectors) -> DocumentVectors:
 
 
 def inner_products(
-    vectors_KD: NDArray[np.float16], query_D: NDArray[np.float32]
+    vectors_KD: NDArray[np.floating[Any]], query_D: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Returns the inner product of each vector with a query's: float32 [K].
 
@@ -145,7 +149,7 @@ def inner_products(
     return products
 
 
-def in_single(vectors_KD: NDArray[np.float16]) -> NDArray[np.float32]:
+def in_single(vectors_KD: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Returns vectors in single precision; torch reads half precision ten times faster than numpy.
 
     >>> in_single(np.array([[1, 0.5]], np.float16)).tolist()

@@ -312,7 +312,7 @@ def test_vectors_are_those_of_the_encoder_row_by_row(collection_of: CollectionOf
     np.testing.assert_allclose(stored_ND, encoder.encode_documents(texts), atol=2**-11)
     forward = open_forward_index(version / FORWARD)
     words = np.load(version / VECTORS / "words.npy")
-    assert words.tolist() == encoder.words_of(forward).tolist()
+    assert words.tolist() == encoder.word_vectors.words_of(forward).tolist()
 
 
 def test_word_vectors_stay_when_documents_change_and_are_trained_when_asked_for(

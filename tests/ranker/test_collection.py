@@ -42,8 +42,10 @@ EDGES = [
 @pytest.fixture(scope="module")
 def texts(cranfield):
     """Thirty of Cranfield's own queries, and some short ones."""
+    # its "flow -dash papers" is an exclusion to a search, and to the letter everywhere else
     read = [
-        query.text for query in read_queries(cranfield.folder / cranfield.config.queries.source)
+        query.text.replace(" -", " ")
+        for query in read_queries(cranfield.folder / cranfield.config.queries.source)
     ]
     return [*GIVEN, *random.Random(0).sample(read, 30)]
 
@@ -155,7 +157,7 @@ def test_rerank_refuses_what_does_not_fit(query, texts_given, titles, cranfield)
 
 
 def test_every_fused_candidate_has_exact_scores_of_both_kinds(cranfield, texts):
-    analyzer, config = cranfield.analyzer, cranfield.config.lexical
+    analyzer, config = cranfield.analyzer, cranfield.scorer.config
     store = [cranfield.documents[row] for row in range(len(cranfield))]
     surfaces = [words(d.title) + words(d.text) for d in store]
     forms = sorted({word for document in surfaces for word in document})
@@ -186,7 +188,7 @@ def test_every_fused_candidate_has_exact_scores_of_both_kinds(cranfield, texts):
             )
             assert lexical == pytest.approx(exact / bound, abs=1e-5)
             assert dense == pytest.approx(vectors[row] @ query, abs=1e-5)
-        share = cranfield.ranker.lexical_weight
+        share = cranfield.ranker.fit.lexical_weight
         assert scored.fused_K == pytest.approx(
             share * scored.lexical_K + (1 - share) * scored.dense_K, abs=1e-6
         )
@@ -202,7 +204,9 @@ def test_the_explanation_has_each_stages_score_and_every_feature(cranfield):
         assert explanation.scores["ranked"] == pytest.approx(hit.score)
         row = cranfield.documents.row_of(hit.doc_id)
         assert explanation.scores["fused"] == pytest.approx(by_row[row], abs=1e-6)
-        assert explanation.features["fused"] == pytest.approx(by_row[row], abs=1e-6)
+        listed_scores = list(by_row.values())[:100]
+        relative = (by_row[row] - np.mean(listed_scores)) / np.std(listed_scores)
+        assert explanation.features["fused"] == pytest.approx(min(relative, 8), abs=1e-3)
     assert cranfield.search("boundary layer", 5).explanations == ()
 
 

@@ -38,7 +38,7 @@ def folder(collection_of):
         dense=DenseConfig(encoder_epochs=1),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (folder / "queries.tsv").write_text(
         "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))
