@@ -56,9 +56,9 @@ NUMBERED = [Document("d1", "one", "T", {"year": 1958}), Document("d2", "two")]
     [
         ("a.jsonl", JSONL, NUMBERED),
         ("a.ndjson", JSONL, NUMBERED),
-        ("a.jsonl.gz", gzip.compress(JSONL), NUMBERED),
-        ("members.jsonl.gz", gzip.compress(JSONL[:57]) + gzip.compress(JSONL[57:]), NUMBERED),
-        ("a.JSONL.GZ", gzip.compress(JSONL), NUMBERED),
+        ("a.jsonl.gz", gzip.compress(JSONL, mtime=0), NUMBERED),
+        ("members.jsonl.gz", gzip.compress(JSONL[:57], mtime=0) + gzip.compress(JSONL[57:]), NUMBERED),
+        ("a.JSONL.GZ", gzip.compress(JSONL, mtime=0), NUMBERED),
         ("a.jsonl.zst", zstandard.compress(JSONL), NUMBERED),
         (
             "frames.jsonl.zst",
@@ -69,7 +69,7 @@ NUMBERED = [Document("d1", "one", "T", {"year": 1958}), Document("d2", "two")]
         ("crlf.jsonl", JSONL.replace(b"\n", b"\r\n\r\n"), NUMBERED),
         ("no newline at the end.jsonl", JSONL[:-1], NUMBERED),
         ("a.csv", CSV, NUMBERED),
-        ("a.csv.gz", gzip.compress(CSV), NUMBERED),
+        ("a.csv.gz", gzip.compress(CSV, mtime=0), NUMBERED),
         ("a.csv.zst", zstandard.compress(CSV), NUMBERED),
         ("a.tsv", CSV.replace(b",", b"\t"), NUMBERED),
         ("bom.csv", b"\xef\xbb\xbf" + CSV, NUMBERED),
@@ -207,14 +207,14 @@ LONG = b"".join(b'{"_id": "%d", "text": "%d"}\n' % (n, n**30) for n in range(500
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("truncated.jsonl.gz", gzip.compress(LONG)[:-400]),
-        ("without its end.jsonl.gz", gzip.compress(LONG)[:-8]),
-        ("flipped.jsonl.gz", gzip.compress(LONG)[:-6] + b"\0" * 6),
+        ("truncated.jsonl.gz", gzip.compress(LONG, mtime=0)[:-400]),
+        ("without its end.jsonl.gz", gzip.compress(LONG, mtime=0)[:-8]),
+        ("flipped.jsonl.gz", gzip.compress(LONG, mtime=0)[:-6] + b"\0" * 6),
         ("no gzip.jsonl.gz", LONG),
         ("truncated.jsonl.zst", zstandard.compress(LONG)[:-400]),
         ("without its end.jsonl.zst", zstandard.compress(LONG)[:-1]),
         ("no zstd.jsonl.zst", LONG),
-        ("truncated.csv.gz", gzip.compress(b"_id,text\n" + LONG)[:-400]),
+        ("truncated.csv.gz", gzip.compress(b"_id,text\n" + LONG, mtime=0)[:-400]),
         ("truncated.parquet", b"PAR1 and no more"),
         ("folder.jsonl", None),
         ("absent.jsonl", None),
@@ -247,7 +247,7 @@ def test_queries_and_judgments_that_cannot_be_read_whole_are_refused(
     path = tmp_path / "records.gz"
     lines = b"".join(b"%d\t%d\t1\n" % (n, n**30) for n in range(500))
     if fault == "truncated":
-        path.write_bytes(gzip.compress(lines)[:-400])
+        path.write_bytes(gzip.compress(lines, mtime=0)[:-400])
     with pytest.raises(InputError, match=r"records\.gz"):
         reader(path)
 
@@ -298,7 +298,7 @@ def test_sources_that_name_no_documents_are_refused(
     ("name", "content"),
     [
         ("q.jsonl", b'{"_id": "1", "text": "what flows"}\n\n{"_id": 2, "text": "{why}"}\n'),
-        ("q.jsonl.gz", gzip.compress(b'{"id": 1, "text": "what flows"}\n2\t{why}\n')),
+        ("q.jsonl.gz", gzip.compress(b'{"id": 1, "text": "what flows"}\n2\t{why}\n', mtime=0)),
         ("q.tsv", b"\xef\xbb\xbf1\twhat flows\r\n2\t{why}\r\n"),
     ],
 )
