@@ -217,8 +217,8 @@ def test_documents_like_one_are_near_it_and_not_it(cranfield, library):
     assert "1" not in ids(result)
     assert len(result.hits) == 10
     rows = cranfield.documents.rows_of(["1", *ids(result)])
-    vectors = cranfield.pool.vectors_ND[rows].astype(np.float32)
-    everything = cranfield.pool.vectors_ND.astype(np.float32) @ vectors[0]
+    vectors = cranfield.pool.vectors.vectors_PD[rows].astype(np.float32)
+    everything = cranfield.pool.vectors.vectors_PD.astype(np.float32) @ vectors[0]
     assert (vectors[1:] @ vectors[0]).mean() > np.quantile(everything, 0.95)
     assert ids(library.similar("a", 1)) == ["b"]
     assert "b" not in ids(library.similar("a", 5, filter={"kind": "tale"}))
