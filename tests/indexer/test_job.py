@@ -402,7 +402,7 @@ POINTS = [
     "rankwell.indexer.building.ForwardIndexBuilder.finish",
     "rankwell.indexer.building.train_words",
     "rankwell.indexer.building.fit_encoder",
-    "rankwell.indexer.building.save_vectors",
+    "rankwell.indexer.documents_encoding.save_vectors",
     "rankwell.indexer.building.FaissEngine.build",
     "rankwell.indexer.engines.TantivyEngine.build",
     "rankwell.indexer.engines.TantivyEngine.count",
