@@ -8,7 +8,7 @@ from rankwell.data.errors import InputError
 from rankwell.data.restrictions import Restrictions, read_query
 from rankwell.ranker.cursors import digest
 
-MAX_EXCLUSIONS = 50
+MAX_MARKS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +79,9 @@ class Asked:
                 "the query only says what must not occur; add at least one word to look for",
                 field="query",
             )
-        if len(marks.required) + len(marks.excluded) > MAX_EXCLUSIONS:
+        if len(marks.required) + len(marks.excluded) > MAX_MARKS:
             raise InputError(
-                f"the query has more than {MAX_EXCLUSIONS} phrases and exclusions", field="query"
+                f"the query has more than {MAX_MARKS} phrases and exclusions", field="query"
             )
         filters = tuple(f for f in (self.filter, self.within) if f)
         return text, Restrictions(filters, marks.required, marks.excluded)

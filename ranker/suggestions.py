@@ -24,8 +24,6 @@ class Speller:
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Takes the version's vocabulary."""
         self._vocabulary = vocabulary
-        # people type on: the same words are asked about again and again
-        self._nearest = lru_cache(_REMEMBERED)(self._nearest_to)
 
     def corrected(
         self,
@@ -61,18 +59,18 @@ class Speller:
                 return other
         return None
 
-    def _nearest_to(self, word: str) -> list[str]:
-        return self._frequent.nearest(word)
-
     def _count(self, word: str) -> int:
         number = self._vocabulary.surface_id(word)
         return int(self._vocabulary.counts_V[number]) if number >= 0 else 0
 
     @cached_property
-    def _frequent(self) -> Spellings:
-        """The most frequent words, the most frequent first."""
+    def _nearest(self) -> Callable[[str], list[str]]:
+        """Gives the nearest of the most frequent words, which is remembered: people type on.
+
+        It does not refer to this object: a version must be let go of with its last user.
+        """
         counts_V = self._vocabulary.counts_V
         best = (-counts_V).argsort(kind="stable")[:KNOWN_WORDS]
         surfaces = self._vocabulary.surfaces
         known = [surfaces[i] for i in best if counts_V[i] > 0 and surfaces[i].isalpha()]
-        return Spellings(known)
+        return lru_cache(_REMEMBERED)(Spellings(known).nearest)

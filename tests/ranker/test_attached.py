@@ -237,26 +237,6 @@ def test_nothing_is_written_to_the_users_index(
     assert set(state["mappings"]["properties"]) == {"head", "body", "topic", "number"}
 
 
-def test_a_new_sample_keeps_the_ranker_and_an_index_that_is_gone_is_said(
-    folder: Path, opened: AttachedCollection, ask: Callable[..., Any]
-) -> None:
-    from rankwell.indexer.job import index_collection
-
-    index = opened.config.elasticsearch.index
-    assert index_collection(folder).published is False
-    ask(lambda c: c.index(index=index, id="more", document=source("tulip", 9), refresh=True))
-    report = index_collection(folder)
-    assert (report.published, report.counts.live, report.counts.added) == (True, 49, 1)
-    with rankwell.open(folder) as again:
-        assert again.stage_names == ("lexical", "fused", "ranked")
-        assert np.isfinite(again.search("tulip").hits[0].score)
-    ask(lambda c: c.indices.delete(index=index))
-    with pytest.raises(MissingIndex, match="no such index"):
-        opened.search("otter")
-    with pytest.raises(InputError, match="check the name of the index"):
-        rankwell.open(folder)
-
-
 def test_phrases_exclusions_bounds_and_pages_are_the_clusters(opened: AttachedCollection) -> None:
     marked = ids(opened.search('otter "day 3" -piano', 20))
     assert "otter-3" in marked
@@ -279,3 +259,23 @@ def test_what_needs_all_matches_is_refused(opened: AttachedCollection) -> None:
         with pytest.raises(InputError, match="ask Elasticsearch for them"):
             opened.search("otter", **more)  # type: ignore[arg-type]
     assert opened.complete("rep") == []
+
+
+def test_a_new_sample_keeps_the_ranker_and_an_index_that_is_gone_is_said(
+    folder: Path, opened: AttachedCollection, ask: Callable[..., Any]
+) -> None:
+    from rankwell.indexer.job import index_collection
+
+    index = opened.config.elasticsearch.index
+    assert index_collection(folder).published is False
+    ask(lambda c: c.index(index=index, id="more", document=source("tulip", 9), refresh=True))
+    report = index_collection(folder)
+    assert (report.published, report.counts.live, report.counts.added) == (True, 49, 1)
+    with rankwell.open(folder) as again:
+        assert again.stage_names == ("lexical", "fused", "ranked")
+        assert np.isfinite(again.search("tulip").hits[0].score)
+    ask(lambda c: c.indices.delete(index=index))
+    with pytest.raises(MissingIndex, match="no such index"):
+        opened.search("otter")
+    with pytest.raises(InputError, match="check the name of the index"):
+        rankwell.open(folder)
