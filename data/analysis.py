@@ -130,8 +130,17 @@ def sentences(text: str) -> list[str]:
     >>> sentences("It cost 3.5 million. Who paid? No one (e.g. the state) did.")
     ['It cost 3.5 million.', 'Who paid?', 'No one (e.g. the state) did.']
     """
-    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    starts = [*sentence_starts(text), len(text)]
     return [text[start:end].strip() for start, end in zip(starts, starts[1:], strict=False)]
+
+
+def sentence_starts(text: str) -> list[int]:
+    """Returns the character at which each sentence of a text begins, in order.
+
+    >>> sentence_starts("Who paid? No one did.")
+    [0, 10]
+    """
+    return [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
 
 
 def word_spans(text: str, first: int = 0) -> Iterator[tuple[str, int, int]]:

@@ -1,6 +1,6 @@
 """The small frozen values that pass between the packages.
 
-Shapes: Q queries, K candidates of a query.
+Shapes: Q queries, K candidates of a query, N documents, P passages, D dimensions.
 """
 
 from collections.abc import Mapping
@@ -63,6 +63,23 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPassages:
+    """The vectors of documents, one for each passage.
+
+    Attributes:
+        vectors_PD: float32; those of one document behind one another.
+        counts_N: int64; how many each document has, one at least.
+        spans_P2: int32; where in the document's text each passage begins and ends.
+        num_cut: documents whose end was not read, because they are longer than the encoder takes.
+    """
+
+    vectors_PD: NDArray[np.float32]
+    counts_N: NDArray[np.int64]
+    spans_P2: NDArray[np.int32]
+    num_cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StageTime:
     """What one stage of a search took, and how many candidates it left."""
 
@@ -103,12 +120,16 @@ class Explanation:
 
     Attributes:
         engine: the lexical engine's own explanation, where it has one.
+        moved: how much of its lead over the next hit each feature alone makes up.
+        words: the words of the document that match each term of the query, and how well.
     """
 
     doc_id: str
     scores: Mapping[str, float]
     features: Mapping[str, float]
     engine: Mapping[str, Any] | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +186,8 @@ class SearchResult:
                     "scores": dict(e.scores),
                     "features": dict(e.features),
                     **({"engine": dict(e.engine)} if e.engine else {}),
+                    "moved": dict(e.moved),
+                    "words": {term: dict(words) for term, words in e.words.items()},
                 }
                 for e in self.explanations
             ]

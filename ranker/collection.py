@@ -32,15 +32,20 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import load_encoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
-from rankwell.indexer.dense import open_vectors, open_words
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.watching import Measured
+from rankwell.indexer.documents_encoding import open_encoded
 from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
+from rankwell.indexer.vectors import open_words
+from rankwell.ranker.budget import CostModel, WithinBudget
 from rankwell.ranker.completion import Titles
 from rankwell.ranker.deadlines import InTime
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -49,7 +54,6 @@ from rankwell.ranker.judging import (
     search_stages,
 )
 from rankwell.ranker.live import LivePart, LiveReader
-from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
@@ -62,11 +66,13 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.pretrained import pretrained_ranker
+from rankwell.ranker.rankers import Ranker, load_ranker
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.searching import Searchable
 from rankwell.ranker.suggestions import Speller
-from rankwell.ranker.terms import analysed_query, resolve
+from rankwell.ranker.terms import MAX_QUERY_WORDS, analysed_query, resolve
 from rankwell.ranker.words import words_like
 
 
@@ -97,7 +103,7 @@ class Collection(Searchable):
         self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
-        self.encoder = StaticEncoder.load(version.folder / ENCODER)
+        self.encoder = load_encoder(version.folder / ENCODER, self.config.dense.device)
         check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
@@ -106,22 +112,22 @@ class Collection(Searchable):
             )
         forward = open_forward_index(version.folder / FORWARD)
         vectors = version.folder / VECTORS
+        encoded = open_encoded(vectors)
         self.pool = Pool(
             forward,
-            open_vectors(vectors),
+            encoded.vectors,
+            encoded.spans_P2,
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
-        self._dense = open_dense(version, self._lexical)
-        self.ranker = (
-            DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
-            if with_ranker and version.has(RANKER)
-            else None
-        )
-        self.scorer = Scorer(self.config.lexical, self._lexical_weight())
+        self._dense = open_dense(version, self._lexical, self.config.vectors.device)
+        self.ranker = self._opened_ranker() if with_ranker else None
+        self._cost = CostModel()
+        fit = self._fit()
+        self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
         self.first_stage = self._first_stage()
-        self.features = Features(self.pool, self.config.lexical)
+        self.features = Features(self.pool)
         self.stages = self._stages()
         self._restricting = Restricting(forward, self.analyzer)
         self._speller = Speller(forward.vocabulary)
@@ -159,6 +165,22 @@ class Collection(Searchable):
             self.search(word, 1, count=not self.config.attached, collapse=True)
             self._restricting.having([word, word], None)
             self.rerank(word, [word])
+
+    def watch(self) -> None:
+        """Has a share of the searches from now on held against exact search, in the background."""
+        if isinstance(self._dense, FaissEngine):
+            self._dense.watch(self.config.vectors.checked_share)
+
+    @property
+    def dense_recall(self) -> Measured | None:
+        """What was found out about the vector index in service, None where it is exact."""
+        return self._dense.measured if isinstance(self._dense, FaissEngine) else None
+
+    @property
+    def troubles(self) -> list[str]:
+        """Sentences about what is worse in service than it should be."""
+        recall = self.dense_recall
+        return [recall.trouble] if recall is not None and recall.trouble else []
 
     def close(self) -> None:
         """Lets go of the engines."""
@@ -342,7 +364,8 @@ class Collection(Searchable):
         fused = first_stage % self.config.fusion.depth
         if self.ranker is None:
             return {"fused": fused}
-        ranked = InTime(self.features >> Rank(self.ranker), "ranked")
+        ranked = self.features >> Rank(self.ranker)
+        ranked = WithinBudget(ranked, self.features.num_words, self._cost)
         return {"fused": fused, "ranked": fused >> ranked}
 
     def _first_stage(self) -> Stage:
@@ -361,11 +384,20 @@ class Collection(Searchable):
         """Returns the lexical engine's own explanation of a hit; None where it has none."""
         return explain(self._lexical, ranking.request.query, doc_id)
 
-    def _lexical_weight(self) -> float:
-        """Returns the weight that the ranker was fitted with, unless another is to be tried."""
-        own = config_from_mapping(self.version.manifest.config).fusion.lexical_weight
-        tried = self.config.fusion.lexical_weight
-        return self.ranker.lexical_weight if self.ranker and tried == own else tried
+    def _opened_ranker(self) -> Ranker | None:
+        """Returns the version's ranker, else the one that ships, unless that is switched off."""
+        own = config_from_mapping(self.version.manifest.config)
+        if self.version.has(RANKER):
+            return load_ranker(self.version.folder / RANKER, self.encoder.fingerprint)
+        if not self.config.ranker.pretrained:
+            return None
+        return pretrained_ranker(FirstStageFit.configured(own))
+
+    def _fit(self) -> FirstStageFit:
+        """Returns the first stage that the ranker was trained on, unless another is tried."""
+        own = FirstStageFit.configured(config_from_mapping(self.version.manifest.config))
+        tried = FirstStageFit.configured(self.config)
+        return self.ranker.fit if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
         """Checks that the words are cut and normalised here as they were when it was built."""
@@ -389,6 +421,11 @@ class Collection(Searchable):
         if self._live.fault:
             degraded = (*degraded, self._live.fault)
         terms = resolve(analysed, self.pool.forward)
-        vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
+        # as it was asked, but for words past the limit: a transformer reads more than words
+        is_long = len(analysed.surfaces) >= MAX_QUERY_WORDS
+        asked = " ".join(analysed.surfaces) if is_long else query
+        if self.encoder.is_cut(asked):
+            degraded = (*degraded, "the encoder read only the beginning of the query")
+        vector_D = self.encoder.encode_queries([asked])[0]
         live_terms = live.terms(analysed) if live else None
         return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded

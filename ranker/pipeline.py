@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
 from rankwell.data.errors import Abandoned, Unavailable
+from rankwell.data.forward import NUM_FIELDS
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document, StageTime
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
-from rankwell.ranker.bm25 import bm25_bound, bm25_scores
+from rankwell.ranker.bm25 import bm25_bound, bm25_scores, bounds_of_new_terms
 from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
 from rankwell.ranker.live import LivePart
-from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pool import Pool, inner_products
+from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
@@ -160,6 +161,26 @@ class Ranking:
             features_KF=None if self.features_KF is None else self.features_KF[places],
         )
 
+    def followed_by(self, rest: Scored, scores_K: NDArray[np.float32], note: str) -> "Ranking":
+        """Returns these candidates with others behind them, which have no features.
+
+        Args:
+            rest: the others, in order.
+            scores_K: float32; the scores of all.
+            note: what the search had to do without.
+        """
+        features_KF = self.features_KF
+        if features_KF is not None:
+            missing_KF = np.full((len(rest), features_KF.shape[1]), np.nan, np.float32)
+            features_KF = np.concatenate([features_KF, missing_KF])
+        return replace(
+            self,
+            scored=joined(self.scored, rest),
+            scores_K=scores_K,
+            features_KF=features_KF,
+            degraded=(*self.degraded, note),
+        )
+
 
 class Stage(ABC):
     """A step of a search."""
@@ -245,9 +266,11 @@ class Scorer:
         The lexical score is divided by its bound for the query, so that both lie on fixed scales
         and no score depends on another candidate.
         """
-        bound = max(bm25_bound(request.live_terms or request.terms, self.config), 1e-9)
-        lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
-        dense_K = inner_products(pool.vectors_ND[rows_K], request.vector_D)
+        asked = request.live_terms or request.terms
+        new_K = bounds_of_new_terms(terms, asked.known_T, rows_K, pool.forward, self.config)
+        bound_K = np.maximum(np.float32(bm25_bound(asked, self.config)) + new_K, np.float32(1e-9))
+        lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / bound_K
+        dense_K = pool.vectors.scores(rows_K, request.vector_D)
         fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
         return Scored(rows_K, lexical_K, dense_K, fused_K.astype(np.float32))
 
@@ -406,7 +429,6 @@ class Features(NamedStage):
     """The features of every candidate, over the query's reference list."""
 
     pool: Pool
-    config: LexicalConfig
     name: str = "features"
 
     def run(self, ranking: Ranking) -> Ranking:
@@ -425,8 +447,18 @@ class Features(NamedStage):
         request = ranking.request
         assert ranking.reference is not None
         return FeatureExtractor(
-            request.query, request.terms, ranking.reference, self.pool_of(ranking), self.config
+            request.query, request.terms, ranking.reference, self.pool_of(ranking)
         )
+
+    def num_words(self, ranking: Ranking) -> NDArray[np.int64]:
+        """Returns the words of each candidate: int64 [K]."""
+        num_words_K = np.empty(len(ranking.scored), np.int64)
+        for places, rows, pool, _ in ranking.request.by_pool(
+            ranking.scored.rows_K, self.pool_of(ranking)
+        ):
+            offsets = pool.forward.offsets
+            num_words_K[places] = offsets[NUM_FIELDS * (rows + 1)] - offsets[NUM_FIELDS * rows]
+        return num_words_K
 
     def pool_of(self, ranking: Ranking) -> Pool:
         """Returns where a ranking's candidates lie."""
@@ -435,9 +467,9 @@ class Features(NamedStage):
 
 @dataclass(frozen=True, slots=True)
 class Rank(NamedStage):
-    """The deep ranker's order."""
+    """The ranker's order."""
 
-    ranker: DeepRanker
+    ranker: Ranker
     name: str = "ranked"
 
     def run(self, ranking: Ranking) -> Ranking:

@@ -17,10 +17,10 @@ from rankwell.data.config import Config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.filters import matching_rows
-from rankwell.data.records import Document, Hit, SearchResult, StageTime
+from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
 from rankwell.data.restrictions import Restrictions
 from rankwell.data.versions import Version
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.completion import Titles
 from rankwell.ranker.cursors import Cursor
@@ -31,6 +31,7 @@ from rankwell.ranker.live import LivePart
 from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, Stage
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.similar import characteristic_words
 from rankwell.ranker.suggestions import Speller
@@ -57,9 +58,10 @@ class Searchable(ABC):
     version: Version
     config: Config
     analyzer: Analyzer
-    encoder: StaticEncoder
+    encoder: CollectionEncoder
     pool: Pool
     scorer: Scorer
+    ranker: Ranker | None
     features: Features
     stages: Mapping[str, Stage]  # by the name of the last one, each with all before it
     _restricting: Restricting
@@ -107,8 +109,11 @@ class Searchable(ABC):
         collapse: bool = False,
         count: bool = False,
         deadline_ms: float | None = None,
+        then: Sequence[Stage] = (),
     ) -> SearchResult:
         """Answers a query; what can be asked is said at `rankwell.ranker.asking.Asked`.
+
+        Further stages run behind the last one, in order; see `rankwell.ranker.placing`.
 
         Raises:
             InputError: the query is blank, a value is out of range, or the filter is malformed.
@@ -127,15 +132,15 @@ class Searchable(ABC):
             count=count,
             deadline_ms=deadline_ms,
         )
-        return self.ask(asked)
+        return self.ask(asked, then)
 
-    def ask(self, asked: Asked) -> SearchResult:
+    def ask(self, asked: Asked, then: Sequence[Stage] = ()) -> SearchResult:
         """Answers a search; see `search`."""
         started = time.perf_counter()
         asked.check(self.config.fusion.depth)
         text, restrictions = asked.read()
         request, degraded = self._request(text, restrictions, self.refresh())
-        return self._answer(asked, request, degraded, started)
+        return self._answer(asked, request, degraded, started, then=then)
 
     def similar(
         self,
@@ -202,6 +207,7 @@ class Searchable(ABC):
         started: float,
         *,
         without: str | None = None,
+        then: Sequence[Stage] = (),
     ) -> SearchResult:
         """Returns the page of a search.
 
@@ -211,6 +217,7 @@ class Searchable(ABC):
             degraded: what it has to do without already.
             started: when it began.
             without: the id of a document that is left out.
+            then: stages behind the last one.
         """
         cursor = (
             Cursor.read(asked.cursor, self.version.name, asked.digest, asked.stage)
@@ -226,6 +233,8 @@ class Searchable(ABC):
             request, without_lexical=allowed, deadline=deadline, stopped=asked.stopped
         )
         ranking = stage(Ranking.start(request))
+        for further in then:
+            ranking = further(ranking)
         ranked = time.perf_counter()
 
         documents = self._seen(request.live)
@@ -238,7 +247,7 @@ class Searchable(ABC):
         first = cursor.place_in(order.rows_K, self._row(ranking, cursor.doc_id)) if cursor else 0
         here = slice(first, first + asked.k)
         page = self._page(ranking, order, here)
-        hits = hits_of(page, documents, self.analyzer, shown)
+        hits = hits_of(page, documents, self.analyzer, self.features.pool_of(page), shown)
         if asked.collapse:
             hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
@@ -247,9 +256,16 @@ class Searchable(ABC):
             shown += len(hits)
             end = Cursor(self.version.name, asked.digest, served[-1], shown, hits[-1].doc_id)
             next_cursor = end.encoded()
-        explanations = (
-            explanations_of(page, hits, self.stage_names, self._explained) if asked.explain else ()
-        )
+        explanations: tuple[Explanation, ...] = ()
+        if asked.explain:
+            explanations = explanations_of(
+                self._page(ranking, order, slice(here.start, here.stop + 1)),
+                hits,
+                self.stage_names,
+                self._explained,
+                self.ranker,
+                self.features.pool_of(ranking),
+            )
         first_page = cursor is None and without is None
         suggestion = self._suggestion(asked, request.live) if first_page else None
         finished = time.perf_counter()

@@ -11,12 +11,21 @@ SNIPPET_WORDS = 40
 MAX_CHARACTERS = 20_000
 
 
-def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
+def snippet(
+    text: str, query: AnalysedQuery, analyzer: Analyzer, passage: tuple[int, int] | None = None
+) -> str:
     """Returns the window of a text with most of the query's distinct terms, as safe HTML.
 
     All of the text is escaped; the only markup is <mark> around matching words.
+
+    Args:
+        text: of the document.
+        query: whose words are marked.
+        analyzer: of the version.
+        passage: the part of the text to show; None: all of it.
     """
-    text = text[:MAX_CHARACTERS]
+    begin, end = passage or (0, len(text))
+    cut, text = (begin > 0, end < len(text)), text[begin:end][:MAX_CHARACTERS]
     # most texts need no place of a word outside of the window, and the places are what takes time
     separate = None if is_one_to_one(text) else _separate(word_spans(text))
     forms = words(text) if separate is None else [form for form, _, _ in separate]
@@ -31,7 +40,7 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
         shown = separate[first : first + SNIPPET_WORDS]
     if not shown:
         return html.escape(text[:300])
-    pieces = ["… " if first else ""]
+    pieces = ["… " if first or cut[0] else ""]
     at = 0 if not first else shown[0][1]
     for form, start, end in shown:
         if form in matching:
@@ -40,7 +49,7 @@ def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
     if first + SNIPPET_WORDS < len(forms):
         pieces += html.escape(text[at : shown[-1][2]]), " …"
     else:
-        pieces.append(html.escape(text[at:]))
+        pieces += html.escape(text[at:]), " …" if cut[1] else ""
     return "".join(pieces)
 
 

@@ -109,9 +109,9 @@ class Live:
 
     @property
     def troubles(self) -> list[str]:
-        """Sentences that say why what should be live is not."""
+        """Sentences that say why what should be live is not, and what is worse than hoped."""
         with self._lock:
-            return list(self._troubles.values())
+            return [*self._troubles.values(), *self._held.collection.troubles]
 
     def report(self, source: str, trouble: str | None) -> None:
         """Keeps what stands in the way of a source, None for nothing; warns of it once."""
@@ -231,6 +231,7 @@ def _warmed(folder: Path, name: str) -> Collection:
     collection = open_collection(folder, name)
     try:
         collection.warm()
+        collection.watch()
     except BaseException:
         collection.close()
         raise

@@ -117,7 +117,11 @@ class Metrics:
         """Says what is live."""
         self._version.set(int(version))
         self._documents.set(documents)
-        self._recall.set(math.nan if recall is None else recall)
+        self.recall(math.nan if recall is None else recall)
+
+    def recall(self, recall: float) -> None:
+        """Says what share of the true best ten the vector index finds."""
+        self._recall.set(recall)
 
     def text(self) -> bytes:
         """Returns all figures as Prometheus reads them, of all processes."""

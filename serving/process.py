@@ -29,6 +29,7 @@ KEEP_ALIVE_SECONDS = 75
 SWITCH_SECONDS = 0.0005
 LOOK_SECONDS = 0.5
 LOOK_AT_LOCATION_SECONDS = 5.0
+RECALL_SECONDS = 5.0
 PRUNE_SECONDS = 600.0
 
 
@@ -74,9 +75,11 @@ def serve_process(
 
         live = stack.enter_context(Live(collection, told))
         collection.warm()
+        collection.watch()
         name = collection.version.name
         del collection  # it is live's to let go of
         stack.enter_context(repeated(Follower(folder, live).look, LOOK_SECONDS))
+        stack.enter_context(repeated(partial(_tell_recall, live, service), RECALL_SECONDS))
         if is_first:
             if trouble := follow_live(folder):
                 say_trouble(trouble)
@@ -104,3 +107,11 @@ def serve_process(
             )
         )
         server.run(sockets=[listener])
+
+
+def _tell_recall(live: Live, service: Service) -> None:
+    """Puts the recall of what is asked here in the place of that at the release."""
+    with live.collection() as collection:
+        measured = collection.dense_recall
+    if measured is not None and measured.num_checked:
+        service.metrics.recall(measured.recall)

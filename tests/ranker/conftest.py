@@ -27,6 +27,7 @@ from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
 from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.indexer.vectors import DocumentVectors
 from rankwell.ranker.pool import Pool
 
 
@@ -67,7 +68,8 @@ def pool_of(forward_of: Callable[..., ForwardIndex]) -> Callable[..., Pool]:
         surfaces = forward.vocabulary.surfaces
         word_of_V = np.array([trained.ids.get(s, -1) for s in surfaces], np.int32)
         given = np.zeros((len(documents), 2)) if vectors is None else np.asarray(vectors)
-        return Pool(forward, given.astype(np.float16), trained, word_of_V)
+        spans_P2 = np.zeros((len(documents), 2), np.int32)
+        return Pool(forward, DocumentVectors.of(given), spans_P2, trained, word_of_V)
 
     return build
 
@@ -103,7 +105,7 @@ def judged(collection_of: Callable[..., Path]) -> Path:
         documents=DocumentsConfig(sources=("corpus.jsonl",)),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv", test="test.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (folder / "queries.tsv").write_text(
         "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))

@@ -82,7 +82,7 @@ def folder(cluster: Any, ask: Callable[..., Any], tmp_path_factory: pytest.TempP
         elasticsearch=ElasticsearchConfig(
             urls=(cluster.url,), index=index, fields=("head", "body^2"), timeout_ms=20_000
         ),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (made / "rankwell.toml").write_text(render_config(config))
     asked = [f"{topic} {extra}" for topic in TOPICS for extra in ("day", "near")]
