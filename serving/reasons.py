@@ -1,4 +1,4 @@
-"""Why a hit stands where it does, as bars: its scores by stage and its features, beside the page's.
+"""Why a hit stands where it does, as bars: its scores by stage, and what its features did for it.
 
 Shapes: H hits of the page.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankwell.data.records import Explanation
 
@@ -23,7 +24,7 @@ class Bar:
         value: the number.
         start: where the bar begins, from 0 to 100.
         width: how long it is.
-        above: whether it goes to the right: above the mean of the page.
+        above: whether it goes to the right: for the hit, or above the mean of the page.
     """
 
     name: str
@@ -39,10 +40,14 @@ class Reasons:
 
     Attributes:
         scores: by stage, as shares of the page's best.
-        features: how far above or below the mean of the page, those that stand out most first.
+        moved: how much of its lead over the next hit each feature alone makes up, largest first;
+            to the right for it, to the left against it.
+        features: where no ranker ordered the page: how far above or below its mean, those that
+            stand out most first.
     """
 
     scores: tuple[Bar, ...]
+    moved: tuple[Bar, ...]
     features: tuple[Bar, ...]
 
 
@@ -52,18 +57,20 @@ def reasons_of(explanations: Sequence[Explanation]) -> dict[str, Reasons]:
         stage: max((abs(e.scores[stage]) for e in explanations if stage in e.scores), default=0.0)
         for stage in {stage for e in explanations for stage in e.scores}
     }
-    names = list(explanations[0].features) if explanations else []
-    values_HF = np.array([[e.features[n] for n in names] for e in explanations], np.float64)
-    deviation_HF = np.zeros_like(values_HF)
-    if names:
+    with_features = [e for e in explanations if e.features]
+    values_HF = np.array([list(e.features.values()) for e in with_features], np.float64)
+    deviations: dict[str, NDArray[np.float64]] = {}
+    if with_features:
         spread_F = values_HF.std(axis=0)
         deviation_HF = (values_HF - values_HF.mean(axis=0)) / np.where(spread_F > 0, spread_F, 1)
+        deviations = {e.doc_id: d for e, d in zip(with_features, deviation_HF, strict=True)}
     return {
         e.doc_id: Reasons(
             tuple(_share(stage, score, best[stage]) for stage, score in e.scores.items()),
-            _deviations(e.features, deviation_HF[place]) if names else (),
+            _moved(e.moved),
+            _deviations(e.features, deviations[e.doc_id]) if e.doc_id in deviations else (),
         )
-        for place, e in enumerate(explanations)
+        for e in explanations
     }
 
 
@@ -71,14 +78,22 @@ def _share(name: str, score: float, best: float) -> Bar:
     return Bar(name, score, 0.0, round(WIDTH * abs(score) / best, 1) if best else 0.0)
 
 
-def _deviations(features: Mapping[str, float], deviation_F: np.ndarray) -> tuple[Bar, ...]:
+def _moved(parts: Mapping[str, float]) -> tuple[Bar, ...]:
+    most = max(map(abs, parts.values()), default=1.0)
+    return tuple(
+        _signed(name, part, part / most) for name, part in list(parts.items())[:SHOWN_FEATURES]
+    )
+
+
+def _deviations(features: Mapping[str, float], deviation_F: NDArray[np.float64]) -> tuple[Bar, ...]:
     order = np.argsort(-np.abs(deviation_F), kind="stable")[:SHOWN_FEATURES]
     names, values = list(features), list(features.values())
-    bars = []
-    for place in order:
-        # three standard deviations fill the half of the bar's room
-        width = min(abs(deviation_F[place]) / 3, 1.0) * WIDTH / 2
-        above = bool(deviation_F[place] >= 0)
-        start = WIDTH / 2 if above else WIDTH / 2 - width
-        bars.append(Bar(names[place], values[place], round(start, 1), round(width, 1), above))
-    return tuple(bars)
+    # three standard deviations fill the half of the bar's room
+    return tuple(_signed(names[i], values[i], float(deviation_F[i]) / 3) for i in order)
+
+
+def _signed(name: str, value: float, share: float) -> Bar:
+    """Returns a bar that goes right or left from the middle by a share of the half."""
+    width = min(abs(share), 1.0) * WIDTH / 2
+    start = WIDTH / 2 if share >= 0 else WIDTH / 2 - width
+    return Bar(name, value, round(start, 1), round(width, 1), share >= 0)

@@ -32,6 +32,20 @@ def test_features_go_right_above_the_mean_and_left_below_it_largest_first() -> N
     assert bars[2].width == 0
 
 
+def test_what_makes_up_the_lead_goes_right_for_the_hit_and_left_against_it() -> None:
+    parts = {"idf": 0.4, "length": -0.1} | {f"f{n}": 0.01 for n in range(20)}
+    bars = reasons_of([Explanation("a", {}, {}, moved=parts)])["a"].moved
+    assert len(bars) == SHOWN_FEATURES
+    assert bars[0] == Bar("idf", 0.4, 50.0, 50.0, True)
+    assert bars[1] == Bar("length", -0.1, 37.5, 12.5, False)
+
+
+def test_a_hit_without_features_stands_beside_those_that_have_some() -> None:
+    found = reasons_of([Explanation("a", {}, {"idf": 1.0}), Explanation("b", {}, {})])
+    assert [bar.name for bar in found["a"].features] == ["idf"]
+    assert (found["b"].features, found["b"].moved) == ((), ())
+
+
 def test_only_the_features_that_stand_out_are_shown_and_no_page_has_none() -> None:
     many = {f"f{n}": float(n) for n in range(50)}
     none = dict.fromkeys(many, 0.0)
