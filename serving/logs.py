@@ -57,6 +57,7 @@ def logged() -> Iterator[None]:
     handler = _Stderr()
     levels = {"rankwell.serving": logging.INFO, "uvicorn.error": logging.WARNING}
     loggers = [] if err.is_terminal else [logging.getLogger(name) for name in levels]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.propagate = False
@@ -64,8 +65,10 @@ def logged() -> Iterator[None]:
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
+            logger.propagate = propagate
+            logger.setLevel(level)
 
 
 def log_request(**facts: Any) -> None:
@@ -80,7 +83,7 @@ def log_bug(error: BaseException, **facts: Any) -> None:
 
 def say(sentence: str) -> None:
     """Tells operators what has happened."""
-    if _LOGGER.handlers:
+    if _is_logged():
         _LOGGER.info(sentence, extra={"event": "service"})
     else:
         err.print(sentence, markup=False, soft_wrap=True)
@@ -88,7 +91,11 @@ def say(sentence: str) -> None:
 
 def say_trouble(sentence: str) -> None:
     """Tells operators what is wrong."""
-    if _LOGGER.handlers:
+    if _is_logged():
         _LOGGER.warning(sentence, extra={"event": "trouble"})
     else:
         warn(sentence)
+
+
+def _is_logged() -> bool:
+    return any(isinstance(handler, _Stderr) for handler in _LOGGER.handlers)
