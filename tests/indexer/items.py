@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from rankwell.data.errors import InputError
@@ -28,3 +29,10 @@ def failing(number: int) -> int:
     if number == 3:
         raise OSError(28, "No space left on device")
     return number
+
+
+def slow(number: int) -> int:
+    """Returns its process, after a while for all but the first numbers."""
+    if number > 1:
+        time.sleep(60)
+    return os.getpid()
