@@ -108,7 +108,8 @@ class LiveReader:
 
         Not for ever: past a second what is there is searched, and the rest by the next search.
         """
-        if not self.fault and self._journal.unchanged():
+        # in this order: what another thread has read it may not have taken in yet
+        if not self.fault and self._journal.unchanged() and not self._refreshing.locked():
             return
         if not self._refreshing.acquire(timeout=_PATIENCE_SECONDS):
             return
