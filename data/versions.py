@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.durable import fsync_folder, link_or_copy, replace_text
+from rankwell.data.durable import exchange, fsync_folder, link_or_copy, replace_text
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
 
 FORMAT_VERSION = 2
@@ -228,6 +228,24 @@ class VersionStore:
             shutil.rmtree(draft.folder, ignore_errors=True)
 
     @contextlib.contextmanager
+    def mending(self, name: str) -> Iterator["Draft"]:
+        """Locks the collection and gives a folder to put a damaged version's files into, as pushed.
+
+        Raises:
+            InputError: another job is at work on the collection, or its folder cannot be written.
+        """
+        with self.locked(), self.rewriting(name) as draft:
+            yield draft
+
+    def manifest(self, name: str) -> Manifest:
+        """Reads a version's manifest alone.
+
+        Raises:
+            DamagedVersion: it is missing or damaged.
+        """
+        return _read_manifest(self.folder / VERSIONS / name)
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the lock of the collection; the system frees that of a process that dies.
 
@@ -264,6 +282,7 @@ class VersionStore:
         folder = self.folder / VERSIONS / name
         doomed = folder.with_name(f".draft-removed-{name}")  # never opened, whatever happens now
         folder.rename(doomed)
+        fsync_folder(doomed.parent)
         shutil.rmtree(doomed)
         fsync_folder(doomed.parent)
 
@@ -312,17 +331,22 @@ class Draft:
     def adopt(self, manifest: bytes) -> Version:
         """Makes the draft the version of a manifest made elsewhere, as it is; not live yet.
 
-        Every file must have been placed.
+        Every file must have been placed. A draft that `VersionStore.mending` gave takes the place
+        of the damaged version.
 
         Raises:
             DamagedVersion: the manifest cannot be read.
-            InputError: there is a version of that name.
+            InputError: there is another version of that name.
         """
         parsed = parse_manifest(manifest)
         assert self._shared == parsed.files
-        if parsed.version in self._store.names():
+        if parsed.version not in self._store.names():
+            return self._finish(parsed.version, manifest)
+        if parsed.version != self.name:
             raise InputError(f"{self._store.folder} has a version {parsed.version} already")
-        return self._finish(parsed.version, manifest)
+        self._write_manifest(manifest)
+        exchange(self.folder, self._store.folder / VERSIONS / self.name)
+        return self._store.open(self.name)
 
     def take(self, folder: Path, part: str, files: Mapping[str, FileRecord]) -> None:
         """Takes the files of a finished piece of work, by hard links where possible.
@@ -366,7 +390,7 @@ class Draft:
             fingerprints=fingerprints,
             journal=journal,
             labels=labels,
-            libraries=_library_versions(),
+            libraries=library_versions(),
             files=self._files(),
         )
         return self._finish(self.name, _written(manifest))
@@ -480,7 +504,8 @@ def file_record(path: Path, *, fsync: bool = False) -> FileRecord:
         return FileRecord(os.fstat(file.fileno()).st_size, digest)
 
 
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Returns the installed versions of what can change the numbers that a version holds."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -27,6 +27,7 @@ class Changes:
         seen: content hash of each document so far.
         added: ids that were not there before.
         changed: ids whose content is another.
+        num_unchanged: documents whose content is as it was.
         rejected: the records that cannot be used.
         num_read: records, without those that the journal overrides.
         num_overridden: records in whose place a journal entry stands.
@@ -45,6 +46,7 @@ class Changes:
     added: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     rejected: list[Rejected] = field(default_factory=list)
+    num_unchanged: int = 0
     num_read: int = 0
     num_overridden: int = 0
     num_without_text: int = 0
@@ -91,5 +93,7 @@ class Changes:
             self.added.add(doc_id)
         elif before != digest:
             self.changed.add(doc_id)
+        else:
+            self.num_unchanged += 1
         if before != digest or not self.keep:
             yield record, digest

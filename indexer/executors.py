@@ -45,12 +45,14 @@ def executor_named(name: str, workers: int = 1, address: str | None = None) -> E
             workers.
 
     Raises:
-        InputError: there is no executor of that name, or no worker.
+        InputError: there is no executor of that name, or no worker, or an address of no cluster.
     """
     if name not in EXECUTORS:
         raise InputError(f"--executor is '{name}'; {nearest(name, EXECUTORS)}")
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
+    if address and name != "ray":
+        raise InputError("--address names a Ray cluster; it goes with --executor ray")
     if name == "ray":
         return RayExecutor(workers, address)
     return InProcess() if workers == 1 else LocalProcesses(workers)

@@ -7,6 +7,7 @@ and left where they are. Everything is made in pieces that a restart takes over
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,11 +27,11 @@ from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
     ENCODER,
-    EVALUATION,
     FORWARD,
     JOBS,
     RANKER,
     REJECTED,
+    VERSIONS,
     Draft,
     Version,
     VersionStore,
@@ -39,16 +40,23 @@ from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_s
 from rankwell.indexer.changes import Changes, Record
 from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
+from rankwell.indexer.labels import WITHOUT_RANKER, carry_ranker
 from rankwell.indexer.location import Location
 from rankwell.indexer.releasing import release
-from rankwell.indexer.report import Counts, IndexReport, peak_bytes
-from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
+from rankwell.indexer.report import Counts, IndexReport, peak_bytes, written_if_stopped
+from rankwell.indexer.shards import (
+    Shard,
+    analyse_shard,
+    claimed_place,
+    fetch_shard,
+    release_place,
+    shard_key,
+    sharded,
+)
 from rankwell.indexer.sources import feed_records, source_files
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
 
-NOT_JUDGED = "not judged"
-WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
 WORK = f"{JOBS}/work"
 
 MAX_DEAD_SHARE = 0.25
@@ -91,15 +99,17 @@ def index_collection(
     """
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
-    check_space(folder, source_files(config, folder))
     if shared:
         Location(shared)  # one that no worker could use is said before they start
     store = VersionStore(folder)
-    with store.draft() as draft, room_on(folder):
-        live = _live(store, full)
+    report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+    with store.draft() as draft, written_if_stopped(report, folder), room_on(folder):
+        check_space(folder, source_files(config, folder))
+        live = _live(store, report if full else None)
         work = Work(folder / WORK, full=full)
-        job = _Job(store, draft, work, config, analyzer, live, progress)
-        job.executor, job.shared = executor or InProcess(), shared
+        job = _Job(store, draft, work, config, analyzer, live, progress, report)
+        job.executor = executor or InProcess()
+        job.shared = claimed_place(shared, folder / JOBS)
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
         job.journal = journal.state(job.journal_number)
@@ -127,7 +137,8 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
         config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
         work = Work(folder / WORK)
-        job = _Job(store, draft, work, config, analyzer, live, progress)
+        report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+        job = _Job(store, draft, work, config, analyzer, live, progress, report)
         job.journal_number = live.manifest.journal
         # a field of several types comes back as another than it was read
         hashes = DocumentStore(live.folder / DOCUMENTS).hashes()
@@ -140,14 +151,20 @@ def _own_records(version: Version) -> Iterator[Record]:
         yield version.name, place, document
 
 
-def _live(store: VersionStore, full: bool) -> Version | None:
-    """Returns the live version; none before the first, and none to a full job if it is damaged."""
+def _live(store: VersionStore, full: IndexReport | None) -> Version | None:
+    """Returns the live version; none before the first, and none to a full job if it is damaged.
+
+    Args:
+        store: of the collection.
+        full: the report of a full job, which says so then; None: the job is not full.
+    """
     try:
         return store.open() if store.current_name() else None
-    except (DamagedVersion, NotFound):
-        if full:
-            return None
-        raise
+    except (DamagedVersion, NotFound) as error:
+        if full is None:
+            raise
+        full.warnings.append(f"the new version could not be compared with the live one: {error}")
+        return None
 
 
 class _Job:
@@ -162,6 +179,7 @@ class _Job:
         analyzer: Analyzer,
         live: Version | None,
         progress: Progress,
+        report: IndexReport,
     ) -> None:
         self._store = store
         self._draft = draft
@@ -172,7 +190,7 @@ class _Job:
         self._fault_of = faults_of_documents(config)
         self._work = work
         self._started = time.perf_counter()
-        self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+        self._report = report
         self.executor: Executor = InProcess()
         self.shared = ""
         self.journal: dict[str, Document | None] = {}
@@ -203,15 +221,15 @@ class _Job:
         base = self._base(changes) if takes_over else None
         if takes_over and base is None:
             changes, shards = self._scan(records(), before, keep=False)
+        counts = self._report.counts = self._counts(changes)
         self._check(changes)
-        counts = self._counts(changes)
         same_documents = base is not None and not shards and not len(base.dead_rows)
         same_parts = same_documents and self._same_index()
         if same_parts and self._same_settings():
             assert self._live is not None
             self._work.remove()
+            counts = replace(counts, empty=self._live.manifest.counts["empty"])
             return self._reported(self._live.name, counts, published=False)
-        checks, fingerprint = [], ""
         if same_parts:
             assert self._live is not None
             for part in PARTS:
@@ -220,7 +238,7 @@ class _Job:
             counts = replace(counts, empty=self._live.manifest.counts["empty"])
         else:
             built = self._built(shards, changes, base, kept)
-            checks, fingerprint = built.checks, built.encoder.fingerprint
+            fingerprint = built.encoder.fingerprint
             counts = replace(counts, empty=built.empty)
             if counts.empty == counts.live:
                 raise InputError(
@@ -229,11 +247,12 @@ class _Job:
         self._report.mode = "full" if base is None else "incremental"
         version = self._sealed(fingerprint, counts)
         self._tick("sealing")
-        found = release(self._store, version, self._live, gate, checks)
+        found = release(self._store, version, self._live, gate)
         self._tick("release")
-        self._work.remove()
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
+        if passed:  # else its pieces are there for the next job, which may find the same
+            self._work.remove()
         if passed and self.journal:
             self._compact_journal()
         self._report.refused = None if passed else version.name
@@ -260,24 +279,22 @@ class _Job:
                 name = f"shard-{number:05d}"
                 documents, hashes = zip(*block, strict=True)
                 keys[name] = key_of(self._analyzer.fingerprint, shard_key(hashes))
-                shard = Shard(name, documents, hashes, self._target(name, keys[name]))
                 if not self._work.finished(name, keys[name]):
-                    self._work.start(name)
-                    yield shard
+                    yield Shard(name, documents, hashes, self._target(name))
 
-        for shard_name in self.executor.map(analyse_shard, unfinished()):
+        for analysed in self.executor.map(analyse_shard, unfinished()):
+            folder, target = self._work.start(analysed.name), self._target(analysed.name)
             if self.shared:
-                target = self._target(shard_name, keys[shard_name])
-                fetch_shard(target, self._work.folder / shard_name)
-            self._work.finish(shard_name, keys[shard_name])
+                fetch_shard(target, folder, analysed.files)
+            else:
+                Path(target).replace(folder)
+            self._work.finish(analysed.name, keys[analysed.name])
         self._tick("reading and analysis")
         return changes, list(keys.items())
 
-    def _target(self, shard_name: str, key: str) -> str:
-        """Returns where the files of a shard are written to; jobs that share a place mix none."""
-        if self.shared:
-            return f"{self.shared.rstrip('/')}/{shard_name}-{key}"
-        return f"{self._work.folder}/{shard_name}"
+    def _target(self, shard_name: str) -> str:
+        """Returns where the files of a shard are written to: a place of this job's own."""
+        return f"{self.shared or self._work.own_folder}/{shard_name}"
 
     def _built(
         self,
@@ -363,22 +380,17 @@ class _Job:
         return Base(self._live, documents, forward, np.sort(dead_rows))
 
     def _counts(self, changes: Changes) -> Counts:
-        live = len(changes.seen)
-        rejected, added, changed = (
-            len(changes.rejected),
-            len(changes.added),
-            len(changes.changed),
-        )
         return Counts(
             read=changes.num_read,
-            rejected=rejected,
-            added=added,
-            changed=changed,
-            unchanged=live - added - changed,
+            rejected=len(changes.rejected),
+            added=len(changes.added),
+            changed=len(changes.changed),
+            unchanged=changes.num_unchanged,
             deleted=len(changes.deleted),
-            live=live,
+            live=len(changes.seen),
             empty=0,
             overridden=changes.num_overridden,
+            before=len(changes.before),
         )
 
     def _check(self, changes: Changes) -> None:
@@ -423,28 +435,32 @@ class _Job:
 
     def _sealed(self, encoder: str, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder}
-        labels = [NOT_JUDGED]
-        if self._live and self._live.has(RANKER):
-            before = self._live.manifest.fingerprints
-            live, now = config_from_mapping(self._live.manifest.config), self._config
-            same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
-            if same and all(before[name] == fingerprints[name] for name in fingerprints):
-                self._draft.share(self._live, RANKER)
-                self._draft.share(self._live, EVALUATION)
-                fingerprints |= {name: before[name] for name in ("features", "ranker")}
-            else:
-                labels.append(WITHOUT_RANKER)
-        elif self._live and WITHOUT_RANKER in self._live.manifest.labels:
-            labels.append(WITHOUT_RANKER)
-        if WITHOUT_RANKER in labels:
-            self._report.warnings.append(f"the version is {WITHOUT_RANKER}")
+        fingerprints, labels = carry_ranker(
+            self._draft, self._live, fingerprints, same_first_stage=self._same_first_stage()
+        )
+        if self._live is None and self._damaged_has_ranker():
+            labels = (WITHOUT_RANKER,)
+        self._report.warnings += [f"the version is {label}" for label in labels]
         return self._draft.seal(
             config=self._config.to_mapping(),
             counts=asdict(counts),
             fingerprints=fingerprints,
             journal=self.journal_number,
-            labels=tuple(labels),
+            labels=labels,
         )
+
+    def _same_first_stage(self) -> bool:
+        if self._live is None:
+            return False
+        live, now = config_from_mapping(self._live.manifest.config), self._config
+        return (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
+
+    def _damaged_has_ranker(self) -> bool:
+        """Returns whether a live version that cannot be opened had a ranker, which is lost now."""
+        with suppress(DamagedVersion):
+            name = self._store.current_name()
+            return name is not None and (self._store.folder / VERSIONS / name / RANKER).exists()
+        return False
 
     def _tick(self, step: str) -> None:
         now = time.perf_counter()
@@ -454,6 +470,7 @@ class _Job:
         self._started = now
 
     def _reported(self, version: str, counts: Counts, *, published: bool) -> IndexReport:
+        release_place(self._store.folder / JOBS)
         report = self._report
         report.version, report.counts, report.published = version, counts, published
         if counts.empty:
@@ -464,6 +481,5 @@ class _Job:
             report.warnings.append(
                 f"{counts.rejected} records were rejected; see {self._rejected_path}"
             )
-        report.peak_memory_bytes = peak_bytes()
         report.write(self._store.folder)
         return report

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.journal import Journal
-from rankwell.data.release import releases
+from rankwell.data.release import REFUSED, releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, Version, VersionStore
 from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
+from rankwell.indexer.labels import labels_of
 from rankwell.indexer.releasing import publish_despite, roll_back
 
 KEPT = 3
@@ -30,7 +31,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "documents": manifest.counts["live"],
         "bytes": num_bytes,
         "ranker": manifest.fingerprints.get("ranker"),
-        "labels": list(manifest.labels),
+        "labels": list(labels_of(store, version)),
         "versions": store.names(),
         "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
         "unused_indexes": _unused_indexes(folder),
@@ -43,7 +44,7 @@ def status(folder: Folder, json: Json = False) -> None:
     table.add_row("documents", f"{manifest.counts['live']:,}")
     table.add_row("size on disk", f"{num_bytes / 1e6:,.1f} MB")
     table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
-    table.add_row("labels", "; ".join(manifest.labels) or "none")
+    table.add_row("labels", "; ".join(facts["labels"]) or "none")
     table.add_row("changes since", f"{facts['journal']} in the journal")
     table.add_row("versions kept", ", ".join(store.names()))
     if unused := facts["unused_indexes"]:
@@ -85,7 +86,7 @@ def versions(folder: Folder, json: Json = False) -> None:
                 "by": released.by if released else None,
                 "reason": released.reason if released else "",
                 "refused_for": [check.found for check in checks if not check.passed],
-                "labels": list(manifest.labels),
+                "labels": list(labels_of(store, version)),
             }
         )
     if json:
@@ -175,12 +176,18 @@ def prune(
 def prune_versions(store: VersionStore, keep: int) -> list[str]:
     """Removes all versions but the newest ones, the live one and the one before it.
 
+    One that the gate refused is no way back, and counts only while it is the newest of all.
+
     Raises:
         InputError: another job is at work.
     """
     with store.locked():
         current = store.current_name()
-        kept = set(store.names()[-keep:]) | {current}
+        last = {entry.version: entry.action for entry in releases(store.folder)}
+        refused = {name for name, action in last.items() if action == REFUSED}
+        counted = [name for name in store.names() if name not in refused]
+        # the newest of all may have been refused a moment ago, and be published yet
+        kept = {*counted[-keep:], *store.names()[-1:], current}
         if current is not None:
             kept.add(store.open(current).manifest.parent)
         removed = [name for name in store.names() if name not in kept]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.config import config_from_mapping, load_config
+from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
@@ -23,19 +23,24 @@ from rankwell.data.versions import (
     DOCUMENTS,
     ENCODER,
     FORWARD,
-    JOBS,
     LEXICAL,
+    VERSIONS,
     Version,
     VersionStore,
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.evaluation.judged import Judged as EvaluatedQueries
+from rankwell.evaluation.judged import judgments_hash, load_judged
+from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.indexer.building import write_vectors
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
+from rankwell.indexer.labels import labels_of
 from rankwell.indexer.retraining import publish_encoder
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
+from rankwell.ranker.learning import CUT
 from rankwell.ranker.opening import open_version
 from rankwell.training.group import process_group, rank
 
@@ -99,18 +104,53 @@ def train_encoder(
     if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
         live = store.open()
         with _opened(folder, live) as collection:
-            return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
+            return EncoderReport(live.name, fit(collection).facts, labels_of(store, live))
     compact_rows(folder, progress)
 
     def fitted(live: Version) -> StaticEncoder:
         with _opened(folder, live) as collection:
             return fit(collection)
 
+    def evaluated(live: Version, encoder: StaticEncoder) -> dict[str, object] | None:
+        """Searches with encoders that did not see the query, where nothing else can judge."""
+        if (
+            gate is None
+            or not encoder.facts.get(JUDGED_QUERIES)
+            or load_judgments(config.judgments, "dev", folder)
+        ):
+            return None
+        with _opened(folder, live) as collection:
+            return _figures(collection, load_judged(config, folder, "train"), static, progress)
+
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "dense")}
-    version = publish_encoder(store, fitted, settings, gate)
+    version = publish_encoder(store, fitted, settings, gate, evaluated)
     facts = StaticEncoder.load(version.folder / ENCODER).facts
-    return EncoderReport(version.name, facts, version.manifest.labels)
+    return EncoderReport(version.name, facts, labels_of(store, version))
+
+
+def _figures(
+    collection: Collection, judged: EvaluatedQueries, config: Config, progress: Progress
+) -> dict[str, object]:
+    """Returns nDCG@10 of the fused order, each query found by an encoder that did not see it."""
+    relevances = judged.relevances
+    queries = {}
+    for query_id, text in judged.texts.items():
+        relevant = [doc_id for doc_id, grade in relevances[query_id].items() if grade > 0]
+        rows = collection.documents.rows_of(relevant)
+        queries[query_id] = Judged(text, tuple(rows[rows >= 0].tolist()))
+    run = {}
+    with _folded_collections(collection, queries, config, progress) as unseen:
+        for query_id, query in queries.items():
+            ranking = unseen[query_id].rank(query.text).first(CUT)
+            run[query_id] = unseen[query_id].doc_ids(ranking, ranking.scored.rows_K)
+    measured = measure_run(judged.judgments, run, parse_measures(f"nDCG@{CUT}"))
+    return {
+        "measure": f"nDCG@{CUT}",
+        "on": "training queries, each by an encoder that did not see it",
+        "fused": measured.per_query[f"nDCG@{CUT}"],
+        "judgments": {query_id: judgments_hash(relevances[query_id]) for query_id in queries},
+    }
 
 
 def _opened(folder: Path, version: Version) -> Collection:
@@ -139,26 +179,46 @@ def unseen_collections(
     if not collection.encoder.facts.get(JUDGED_QUERIES):
         yield dict.fromkeys(queries, collection)
         return
+    config = config_from_mapping(collection.version.manifest.config)
+    with _folded_collections(collection, queries, config, progress) as collections:
+        yield collections
+
+
+@contextlib.contextmanager
+def _folded_collections(
+    collection: Collection, queries: Mapping[str, Judged], config: Config, progress: Progress
+) -> Iterator[dict[str, Collection]]:
+    """Gives each query a collection whose encoder learnt from the queries of other folds alone."""
     fold_of = {query_id: place % FOLDS for place, query_id in enumerate(sorted(queries))}
     with contextlib.ExitStack() as stack:
         folds = []
         for fold in range(FOLDS):
-            others = [query for query_id, query in queries.items() if fold_of[query_id] != fold]
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=collection.folder / JOBS))
-            version = _with_encoder_of(collection, others, Path(scratch), progress)
+            others = [
+                query
+                for query_id, query in queries.items()
+                if fold_of[query_id] != fold and query.rows
+            ]
+            # a draft that the next job removes, should this one die
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(dir=collection.folder / VERSIONS, prefix=".draft-fold-")
+            )
+            version = _with_encoder_of(collection, others, Path(scratch), config, progress)
             folds.append(stack.enter_context(_opened(collection.folder, version)))
         yield {query_id: folds[fold] for query_id, fold in fold_of.items()}
 
 
 def _with_encoder_of(
-    collection: Collection, judged: Sequence[Judged], scratch: Path, progress: Progress
+    collection: Collection,
+    judged: Sequence[Judged],
+    scratch: Path,
+    config: Config,
+    progress: Progress,
 ) -> Version:
     """Returns the collection's version with another encoder, in a folder for a while."""
     live = collection.version
     for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
         (scratch / part).symlink_to((live.folder / part).absolute())
     forward = collection.pool.forward
-    config = config_from_mapping(live.manifest.config)
     with _near(collection) as near:
         encoder = fit_encoder(
             collection.encoder.word_vectors, forward, near, config, judged, progress

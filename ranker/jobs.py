@@ -13,10 +13,13 @@ from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
+from rankwell.evaluation.judged import judgments_hash
 from rankwell.indexer.building import PARTS
 from rankwell.indexer.encoding import Judged
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.space import room_on
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.encoders import unseen_collections
 from rankwell.ranker.examples import (
@@ -33,9 +36,6 @@ from rankwell.ranker.learning import CUT, Learned, learn
 from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.opening import open_version
 from rankwell.ranker.pipeline import Scorer
-
-UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
-_FEW_QUERIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def train_ranker(
     store = VersionStore(folder)
     if config.attached and store.current_name() is None:
         index_collection(folder, progress=progress)  # of a sample; all else stays where it is
-    with store.draft() as draft:
+    with store.draft() as draft, room_on(folder):
         live = store.open()
         for part in PARTS:
             draft.share(live, part)
@@ -94,9 +94,10 @@ def train_ranker(
                     collection, collections, train + dev, dev, config, progress
                 )
         ranker.save(draft.folder / RANKER)
-        (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
-        kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
-        labels = (*kept, *((UNDERPOWERED,) if len(learned.fused) < _FEW_QUERIES else ()))
+        (draft.folder / EVALUATION).write_text(
+            json.dumps(_figures(learned, train, dev), indent=1) + "\n"
+        )
+        labels = tuple(label for label in live.manifest.labels if label != WITHOUT_RANKER)
         version = draft.seal(
             config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
             counts=live.manifest.counts,
@@ -112,9 +113,6 @@ def train_ranker(
     if not all(check.passed for check in checks):
         raise refusal(folder, version.name, checks)
     return _report(version, learned, ranker, warnings)
-
-
-_JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
 
 
 def _judged_queries(
@@ -188,12 +186,17 @@ def _learn(
     return learned, ranker
 
 
-def _figures(learned: Learned) -> dict[str, object]:
+def _figures(
+    learned: Learned, train: Sequence[JudgedQuery], dev: Sequence[JudgedQuery]
+) -> dict[str, object]:
+    # a query whose relevant documents are no candidates teaches nothing, and counts all the same
+    nothing = {query.query_id: 0.0 for query in dev or train if query.relevant}
     return {
         "measure": f"nDCG@{CUT}",
         "on": "training queries, each by networks that did not see it",
-        "fused": learned.fused,
-        "ranked": learned.ranked,
+        "fused": nothing | learned.fused,
+        "ranked": nothing | learned.ranked,
+        "judgments": {q.query_id: judgments_hash(q.labels) for q in (*train, *dev)},
     }
 
 

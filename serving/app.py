@@ -21,6 +21,8 @@ from rankwell.data.config import DocumentsConfig
 from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.filters import parsed_filter
 from rankwell.data.readers import document_of
+from rankwell.data.versions import VersionStore
+from rankwell.indexer.labels import labels_of
 from rankwell.serving.following import Live
 
 _FOLDER = Path(str(files("rankwell.serving")))
@@ -169,13 +171,14 @@ def _add_api(app: FastAPI, live: Live) -> None:
     def version() -> Response:
         with live.collection() as collection:
             manifest, stages = collection.version.manifest, collection.stage_names
+            labels = labels_of(VersionStore(collection.folder), collection.version)
         return _json(
             {
                 "version": manifest.version,
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
                 "stages": stages,
-                "labels": manifest.labels,
+                "labels": labels,
                 "fingerprints": manifest.fingerprints,
                 "troubles": live.troubles,
             }
