@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rankwell.data.errors import NotFound, RankwellError
+from rankwell.data.journal import Followed
 from rankwell.data.terminal import err, warn
 from rankwell.data.versions import MANIFEST, VERSIONS, VersionStore
 from rankwell.indexer.location import Location
@@ -161,6 +162,7 @@ class LocationFollower:
             if not VersionStore(folder).names():
                 raise
             warn(f"serving what was pulled before: {error}")
+        self._followed = Followed(folder)  # a journal of its own would end all pulls
 
     def look(self, live: Live) -> None:
         """Pulls where the location names another version than at the last look."""
