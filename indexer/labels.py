@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from rankwell.data.errors import DamagedVersion
+from rankwell.data.manifest import Manifest
 from rankwell.data.release import Check, releases
-from rankwell.data.versions import EVALUATION, RANKER, Draft, Manifest, Version, VersionStore
+from rankwell.data.versions import EVALUATION, RANKER, Draft, Version, VersionStore
 
 NOT_JUDGED = "not judged"
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"

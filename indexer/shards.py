@@ -18,9 +18,9 @@ from rankwell.data.arrays import save_array
 from rankwell.data.documents import spool_documents
 from rankwell.data.durable import replace_text
 from rankwell.data.errors import RankwellError, Unavailable
+from rankwell.data.manifest import FileRecord, file_record
 from rankwell.data.records import Document
 from rankwell.data.segmentation import Segmented, Segmenter
-from rankwell.data.versions import FileRecord, file_record
 from rankwell.indexer.location import CHUNK_BYTES, Location
 from rankwell.indexer.work import key_of
 

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from rankwell.data.config import CONFIG_FILE, config_from_mapping, render_config
 from rankwell.data.errors import ConfigError, DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.journal import Journal
+from rankwell.data.manifest import FileRecord, Manifest, parse_manifest
 from rankwell.data.progress import Progress, silent
 from rankwell.data.release import PUBLISHED, record_release
 from rankwell.data.versions import (
@@ -28,10 +29,7 @@ from rankwell.data.versions import (
     JOBS,
     MANIFEST,
     Draft,
-    FileRecord,
-    Manifest,
     VersionStore,
-    parse_manifest,
 )
 from rankwell.indexer.location import CHUNK_BYTES, Location
 

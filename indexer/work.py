@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwell.data.durable import append_line, fsync_folder
-from rankwell.data.versions import FORMAT_VERSION, FileRecord, file_record, library_versions
+from rankwell.data.manifest import FORMAT_VERSION, FileRecord, file_record, library_versions
 
 LEDGER = "ledger.jsonl"
 _FULL = "full"

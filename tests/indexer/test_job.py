@@ -23,11 +23,11 @@ from rankwell.data.config import (
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
 from rankwell.data.forward import open_forward_index
+from rankwell.data.manifest import FORMAT_VERSION
 from rankwell.data.release import Check
 from rankwell.data.versions import (
     DOCUMENTS,
     ENCODER,
-    FORMAT_VERSION,
     FORWARD,
     LEXICAL,
     VECTORS,
