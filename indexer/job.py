@@ -7,7 +7,6 @@ and left where they are. Everything is made in pieces that a restart takes over
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,32 +15,35 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, content_hash
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
 from rankwell.data.records import Document
-from rankwell.data.rejected import check_rejected
 from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
-    ENCODER,
     FORWARD,
     JOBS,
-    RANKER,
     REJECTED,
-    VERSIONS,
     Draft,
     Version,
     VersionStore,
 )
-from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
+from rankwell.indexer.building import PARTS, Base, Built, build_parts
 from rankwell.indexer.changes import Changes, Record
 from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.labels import WITHOUT_RANKER, carry_ranker
 from rankwell.indexer.location import Location
+from rankwell.indexer.previous import (
+    has_lost_ranker,
+    hashes_before,
+    kept_encoder,
+    live_version,
+    same_first_stage,
+)
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes, written_if_stopped
 from rankwell.indexer.shards import (
@@ -105,7 +107,7 @@ def index_collection(
     report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
     with store.draft() as draft, written_if_stopped(report, folder), room_on(folder):
         check_space(folder, source_files(config, folder))
-        live = _live(store, report if full else None)
+        live = live_version(store, report if full else None)
         work = Work(folder / WORK, full=full)
         job = _Job(store, draft, work, config, analyzer, live, progress, report)
         job.executor = executor or InProcess()
@@ -149,22 +151,6 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
 def _own_records(version: Version) -> Iterator[Record]:
     for place, document in enumerate(DocumentStore(version.folder / DOCUMENTS)):
         yield version.name, place, document
-
-
-def _live(store: VersionStore, full: IndexReport | None) -> Version | None:
-    """Returns the live version; none before the first, and none to a full job if it is damaged.
-
-    Args:
-        store: of the collection.
-        full: the report of a full job, which says so then; None: the job is not full.
-    """
-    try:
-        return store.open() if store.current_name() else None
-    except (DamagedVersion, NotFound) as error:
-        if full is None:
-            raise
-        full.warnings.append(f"the new version could not be compared with the live one: {error}")
-        return None
 
 
 class _Job:
@@ -214,15 +200,17 @@ class _Job:
             whole: number all rows anew, and take nothing over.
             train: train the encoder, also where the live version's could stay.
         """
-        before = self._hashes_before(whole)
-        kept = None if train else self._kept_encoder()
+        before = hashes_before(self._live, whole=whole)
+        kept = None if train else kept_encoder(self._live, self._config)
         takes_over = not whole and kept is not None and self._same_analysis()
         changes, shards = self._scan(records(), before, keep=takes_over)
         base = self._base(changes) if takes_over else None
         if takes_over and base is None:
             changes, shards = self._scan(records(), before, keep=False)
-        counts = self._report.counts = self._counts(changes)
-        self._check(changes)
+        counts = self._report.counts = changes.counts()
+        self._report.warnings += changes.checked(
+            self._config.documents, self.max_shrink, self._store.folder, self._rejected_path
+        )
         same_documents = base is not None and not shards and not len(base.dead_rows)
         same_parts = same_documents and self._same_index()
         if same_parts and self._same_settings():
@@ -241,9 +229,8 @@ class _Job:
             fingerprint = built.encoder.fingerprint
             counts = replace(counts, empty=built.empty)
             if counts.empty == counts.live:
-                raise InputError(
-                    f"no document has a word; nothing was published; {self._hint(changes)}"
-                )
+                hint = changes.hint(self._config.documents)
+                raise InputError(f"no document has a word; nothing was published; {hint}")
         self._report.mode = "full" if base is None else "incremental"
         version = self._sealed(fingerprint, counts)
         self._tick("sealing")
@@ -317,31 +304,9 @@ class _Job:
             self._tick,
         )
 
-    def _hashes_before(self, whole: bool) -> dict[str, bytes]:
-        """Returns the live documents' hashes; a full job goes on without those it cannot read."""
-        if self._live is None:
-            return {}
-        try:
-            return DocumentStore(self._live.folder / DOCUMENTS).hashes()
-        except (DamagedVersion, UnicodeDecodeError) as error:
-            if whole:
-                return {}
-            raise DamagedVersion(
-                f"the live version {self._live.name} cannot be read ({error}); run "
-                "rankwell index --full"
-            ) from None
-
     def _same_analysis(self) -> bool:
         assert self._live is not None
         return self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
-
-    def _kept_encoder(self) -> Path | None:
-        """Returns the folder of the live version's encoder where its settings are the same."""
-        if self._live is None:
-            return None
-        live = config_from_mapping(self._live.manifest.config)
-        same = encoder_settings(live) == encoder_settings(self._config)
-        return self._live.folder / ENCODER if same else None
 
     def _same_index(self) -> bool:
         """Returns whether the live version's lexical index stays; one that was lost is mended."""
@@ -379,56 +344,6 @@ class _Job:
         forward = open_forward_index(self._live.folder / FORWARD)
         return Base(self._live, documents, forward, np.sort(dead_rows))
 
-    def _counts(self, changes: Changes) -> Counts:
-        return Counts(
-            read=changes.num_read,
-            rejected=len(changes.rejected),
-            added=len(changes.added),
-            changed=len(changes.changed),
-            unchanged=changes.num_unchanged,
-            deleted=len(changes.deleted),
-            live=len(changes.seen),
-            empty=0,
-            overridden=changes.num_overridden,
-            before=len(changes.before),
-        )
-
-    def _check(self, changes: Changes) -> None:
-        """Stops the job where what was read must not become a version.
-
-        Raises:
-            RejectedRecords: too many records cannot be used.
-            InputError: there is no document, or too many are gone.
-        """
-        allowed = self._config.documents.max_rejected
-        check_rejected(changes.rejected, allowed, self._rejected_path, "nothing was published")
-        if not changes.seen:
-            raise InputError("the sources hold no document; nothing was published")
-        if changes.num_without_text == len(changes.seen):
-            self._report.warnings.append(
-                f"no document has a text, only titles; {self._hint(changes)}"
-            )
-        if changes.types.mixed:
-            mixed = ", ".join(sorted(changes.types.mixed))
-            self._report.warnings.append(
-                f"these fields hold several types, and are kept as text: {mixed}"
-            )
-        gone = [doc_id for doc_id in changes.deleted if doc_id not in self.journal]
-        share = len(gone) / max(len(changes.before), 1)
-        if share > self.max_shrink:
-            raise InputError(
-                f"{len(gone):,} of {len(changes.before):,} documents ({share:.0%}) are gone from "
-                f"the sources, more than [documents] max_shrink allows ({self.max_shrink:.0%}); "
-                "nothing was published. Is a feed cut short? If they shall go: rankwell index "
-                f"{self._store.folder} --allow-shrink"
-            )
-
-    def _hint(self, changes: Changes) -> str:
-        """Names where a text was looked for, and what else there is."""
-        names = " or ".join(repr(name) for name in self._config.documents.text_fields)
-        found = ", ".join(changes.types.types) or "none"
-        return f"[documents] text_fields expects the text in {names}, other keys found: {found}"
-
     @property
     def _rejected_path(self) -> Path:
         return self._store.folder / REJECTED / f"{self._draft.name}.jsonl"
@@ -436,9 +351,12 @@ class _Job:
     def _sealed(self, encoder: str, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder}
         fingerprints, labels = carry_ranker(
-            self._draft, self._live, fingerprints, same_first_stage=self._same_first_stage()
+            self._draft,
+            self._live,
+            fingerprints,
+            same_first_stage=same_first_stage(self._live, self._config),
         )
-        if self._live is None and self._damaged_has_ranker():
+        if self._live is None and has_lost_ranker(self._store):
             labels = (WITHOUT_RANKER,)
         self._report.warnings += [f"the version is {label}" for label in labels]
         return self._draft.seal(
@@ -448,19 +366,6 @@ class _Job:
             journal=self.journal_number,
             labels=labels,
         )
-
-    def _same_first_stage(self) -> bool:
-        if self._live is None:
-            return False
-        live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
-
-    def _damaged_has_ranker(self) -> bool:
-        """Returns whether a live version that cannot be opened had a ranker, which is lost now."""
-        with suppress(DamagedVersion):
-            name = self._store.current_name()
-            return name is not None and (self._store.folder / VERSIONS / name / RANKER).exists()
-        return False
 
     def _tick(self, step: str) -> None:
         now = time.perf_counter()
