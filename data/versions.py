@@ -71,6 +71,17 @@ class Version:
         """Returns whether the version has a file or folder of that name."""
         return (self.folder / part).exists()
 
+    def is_intact(self, part: str) -> bool:
+        """Returns whether a file, or all of a folder, is as it was published."""
+        try:
+            return all(
+                file_record(self.folder / path) == record
+                for path, record in self.manifest.files.items()
+                if path == part or path.startswith(f"{part}/")
+            )
+        except OSError:
+            return False
+
 
 class VersionStore:
     """The versions of one collection folder."""

@@ -7,7 +7,7 @@ from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, NotFound
 from rankwell.data.versions import DOCUMENTS, ENCODER, RANKER, VERSIONS, Version, VersionStore
-from rankwell.indexer.building import encoder_settings
+from rankwell.indexer.encoding import encoder_settings
 from rankwell.indexer.report import IndexReport
 
 

@@ -161,11 +161,12 @@ def _values(searched: _Searched, judged: Judged) -> dict[str, float]:
     if judged.name != "train":
         return values
     kept = _evaluation(searched.version)
-    learnt = kept.get("judgments", {}).keys() | kept.get("fused", {}).keys()
+    stage = next((name for name in ("ranked", "served") if name in kept), "fused")
+    learnt = kept.get("judgments", {}).keys() | kept.get(stage, {}).keys()
     if searched.saw_judgments:  # of whichever queries
         learnt |= values.keys()
     by_search = {query_id: value for query_id, value in values.items() if query_id not in learnt}
-    return by_search | _kept(searched, judged, "ranked" if "ranked" in kept else "fused")
+    return by_search | _kept(searched, judged, stage)
 
 
 def _kept(searched: _Searched, judged: Judged, stage: str) -> dict[str, float]:

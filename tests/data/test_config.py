@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rankwell.data.config import (
     CONFIG_FILE,
-    ENCODERS,
     WORD_MODELS,
     Config,
     LexicalConfig,
@@ -21,6 +20,7 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
+from rankwell.data.encoders import ENCODERS
 from rankwell.data.errors import ConfigError
 
 SECTIONS = get_type_hints(Config)
@@ -29,6 +29,10 @@ KEYS = [(name, key) for name, section in SECTIONS.items() for key in dataclasses
 FORMED = {"engine", "method", "urls", "prefix", "vectors", "index", "fields", "without_lexical"} | {
     "ca_file",
     "fingerprint",
+    "device",
+    "hosts",
+    "cors_origins",
+    "traces",
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -44,6 +48,8 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
     if key.name in names:
         return st.sampled_from(names[key.name])
+    if kind is bool:
+        return st.booleans()
     if kind is int:
         return st.integers(low, high)
     if kind is float:

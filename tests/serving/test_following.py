@@ -21,6 +21,8 @@ from rankwell.data.errors import InputError, NotFound
 from rankwell.data.journal import Journal
 from rankwell.data.records import Document
 from rankwell.data.versions import VersionStore
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.watching import Measured
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import push
 from rankwell.serving.app import create_app
@@ -214,6 +216,14 @@ def test_a_pointer_that_names_nothing_leaves_the_old_version_serving(
     assert (version_of(live), live.troubles) == ("000002", [])
 
 
+def test_what_is_worse_in_service_than_it_should_be_is_a_trouble(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaissEngine, "measured", Measured(0.8, 500, 0.95))
+    [trouble] = live.troubles
+    assert trouble.startswith("the vector index finds 80.0% of the true best ten of what is asked")
+
+
 def test_what_ends_while_a_request_runs_closes_after_it(folder: Path) -> None:
     with Live(rankwell.open(folder)) as live:
         request = live.collection()
@@ -256,7 +266,7 @@ def test_documents_are_not_changed_where_a_location_is_followed(
     push(folder, location, "000001")
     follower = LocationFollower(location, here)
     with Live(rankwell.open(here)) as live:
-        client = TestClient(create_app(live))
+        client = TestClient(create_app(live), base_url="http://127.0.0.1")
         for answer in (
             client.put("/v1/documents/new", json={"text": "a wing"}),
             client.delete("/v1/documents/3"),
