@@ -13,7 +13,7 @@ from typing import Any
 
 from rankwell.data.errors import DamagedVersion
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # What can change the numbers that a version holds.
 _LIBRARIES = (

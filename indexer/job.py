@@ -43,6 +43,8 @@ from rankwell.indexer.previous import (
     kept_encoder,
     live_version,
     same_first_stage,
+    same_settings,
+    same_vector_index,
 )
 from rankwell.indexer.releasing import release
 from rankwell.indexer.report import Counts, IndexReport, peak_bytes, written_if_stopped
@@ -212,8 +214,10 @@ class _Job:
             self._config.documents, self.max_shrink, self._store.folder, self._rejected_path
         )
         same_documents = base is not None and not shards and not len(base.dead_rows)
-        same_parts = same_documents and self._same_index() and self._same_vector_index()
-        if same_parts and self._same_settings():
+        same_parts = (
+            same_documents and self._same_index() and same_vector_index(self._live, self._config)
+        )
+        if same_parts and same_settings(self._live, self._config, self.journal_number):
             assert self._live is not None
             self._work.remove()
             counts = replace(counts, empty=self._live.manifest.counts["empty"])
@@ -326,26 +330,6 @@ class _Job:
         if mend_lexical(self._live, self._store.folder, self._progress):
             self._report.warnings.append("the cluster had lost the index, which was built again")
         return True
-
-    def _same_vector_index(self) -> bool:
-        assert self._live is not None
-        live = config_from_mapping(self._live.manifest.config)
-        return live.vectors.layout == self._config.vectors.layout
-
-    def _same_settings(self) -> bool:
-        """Returns whether the live version's settings are those of now."""
-        assert self._live is not None
-        live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (live.lexical, live.dense, live.vectors, live.fusion, live.collection) == (
-            now.lexical,
-            now.dense,
-            now.vectors,
-            now.fusion,
-            now.collection,
-        ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (
-            now.elasticsearch.attachment,
-            self.journal_number,
-        )
 
     def _base(self, changes: Changes) -> Base | None:
         """Returns what the new version takes over, None where its rows are better numbered anew."""

@@ -67,3 +67,23 @@ def same_first_stage(live: Version | None, config: Config) -> bool:
         return False
     then = config_from_mapping(live.manifest.config)
     return (then.lexical, then.dense, then.fusion) == (config.lexical, config.dense, config.fusion)
+
+
+def same_vector_index(live: Version | None, config: Config) -> bool:
+    """Returns whether the live version's vector index would be the same under a configuration."""
+    if live is None:
+        return False
+    return config_from_mapping(live.manifest.config).vectors.layout == config.vectors.layout
+
+
+def same_settings(live: Version | None, config: Config, journal: int) -> bool:
+    """Returns whether the live version's settings and place in the journal are those of now."""
+    if live is None:
+        return False
+    then = config_from_mapping(live.manifest.config)
+    sections = ("lexical", "dense", "vectors", "fusion", "collection")
+    return (
+        all(getattr(then, name) == getattr(config, name) for name in sections)
+        and then.elasticsearch.attachment == config.elasticsearch.attachment
+        and live.manifest.journal == journal
+    )
