@@ -112,10 +112,10 @@ def _check_lexical_rows(
     with closing(open_lexical(version, config, version.folder.parents[1])) as lexical:
         for row in rows.tolist():
             tokens = forward.document(row)
-            terms = vocabulary.term_V[tokens]
-            tokens, terms = tokens[terms >= 0], terms[terms >= 0].astype(np.int64)
-            frequencies = statistics.document_frequencies(terms)
-            if not len(terms) or frequencies.min() > _MOST_HITS:
+            terms_T = vocabulary.term_V[tokens].astype(np.int64)
+            tokens, terms_T = tokens[terms_T >= 0], terms_T[terms_T >= 0]
+            frequencies = statistics.document_frequencies(terms_T)
+            if not len(terms_T) or frequencies.min() > _MOST_HITS:
                 continue
             rarest = int(np.argmin(frequencies))
             query = analyzer.query(vocabulary.surfaces[int(tokens[rarest])])
