@@ -112,7 +112,7 @@ def test_an_erasure_that_is_cut_short_is_finished_by_the_next(
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for point in ("exchange", "save_vectors", "rewritten_documents"):
+    for point in ("exchange", "save_encoded", "rewritten_documents"):
         with monkeypatch.context() as patched:
             patched.setattr(erasing, point, dies)
             with pytest.raises(KeyboardInterrupt):
