@@ -215,7 +215,8 @@ def main() -> None:
         model = str(VersionStore(tuned).open().folder / ENCODER / MODEL)
         both = collection(folder / "both", beir, backend="int8", model=model)
         found["int8, passages, fine-tuned"] = figures(both, None, held_out)
-        rates = speeds({"torch": torch_cut, "int8": cut}, QUICK_DOCS if given.quick else SPEED_DOCS)
+        num_docs = QUICK_DOCS if given.quick else SPEED_DOCS
+        rates = speeds({"torch": (tuned, "000001"), "int8": (cut, None)}, num_docs)
         added = with_new_documents(passages, Path(scratch) / "added", beir)
     print("\n| encoder | dense nDCG@10 | fused nDCG@10 | lexical weight |\n|---|---|---|---|")
     for name, of in found.items():

@@ -36,7 +36,8 @@ def folder(collection_of, tiny_transformer: Path) -> Path:
         json.dumps({"_id": "long", "title": "heat", "text": f"{FILLER}The wing drag. {FILLER}"})
     ]
     lines += [
-        json.dumps({"_id": f"d{i}", "text": f"topic {c}"}) for i, c in enumerate("abcdefghijk")
+        json.dumps({"_id": f"d{i}", "title": f"about {c}", "text": f"topic {c}"})
+        for i, c in enumerate("abcdefghijk")
     ]
     folder = collection_of(
         *lines,
@@ -47,7 +48,7 @@ def folder(collection_of, tiny_transformer: Path) -> Path:
         finetuning=FinetuningConfig(batch=4, epochs=1, learning_rate=1e-3),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=1),
+        ranker=RankerConfig(pretrained=False, hidden=(4,), folds=2, max_epochs=1),
     )
     letters = "abcdefghijk"
     (folder / "queries.tsv").write_text("".join(f"q{c}\ta {c}\n" for c in letters))

@@ -109,7 +109,7 @@ def test_explain_adds_the_scores_of_each_stage_and_the_features(ask: Ask) -> Non
     answer = ask("GET", "/v1/search", params={"q": QUERY, "k": 3, "explain": True}).json()
     assert set(answer) == ANSWER | {"explanations"}
     for hit, why in zip(answer["hits"], answer["explanations"], strict=True):
-        assert set(why) == {"doc_id", "scores", "features"}
+        assert set(why) == {"doc_id", "scores", "features", "moved", "words"}
         assert why["doc_id"] == hit["doc_id"]
         assert {"fused", "ranked"} <= set(why["scores"]) <= {"lexical", "dense", "fused", "ranked"}
         assert why["scores"]["ranked"] == hit["score"]

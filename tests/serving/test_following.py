@@ -164,7 +164,7 @@ def test_a_damaged_version_leaves_the_old_one_serving_and_is_reported_once(
     assert version_of(live) == "000001"
     [trouble] = live.troubles
     assert "the version before keeps serving" in trouble
-    assert "versions/000002/vectors cannot be opened" in trouble
+    assert "versions/000002/vectors/index.faiss cannot be opened" in trouble
     assert capsys.readouterr().err.count("keeps serving") == 1
     gc.collect()  # a half opened version may wait for it
     assert mapped(folder) == {"000001"}

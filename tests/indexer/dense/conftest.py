@@ -28,7 +28,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def queries_QD() -> NDArray[np.float32]:
     """Queries that are no documents."""
-    return clustered(64, seed=1)
+    return clustered(40, seed=1)
 
 
 @pytest.fixture(autouse=True)

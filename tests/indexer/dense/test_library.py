@@ -46,10 +46,10 @@ FLIPS = """
 def test_a_wrong_bit_in_an_index_crashes_nobody(saved: Callable[..., Path], index: str) -> None:
     folder = saved(clustered(150))
     FaissEngine.build(folder, None, VectorsConfig(index=index)).close()
-    command = [sys.executable, "-c", textwrap.dedent(FLIPS), str(folder), "80"]
+    command = [sys.executable, "-c", textwrap.dedent(FLIPS), str(folder), "40"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 3
+    assert int(done.stdout) > 1
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_recall_of_what_is_asked_is_measured(
 ) -> None:
     config = VectorsConfig(index="IVF64,SQ8", target_recall=target)
     folder = saved(np.random.default_rng(0).normal(size=(2000, 32)))
-    engine = FaissEngine.build(folder, None, config, queries_QD[:32])
+    engine = FaissEngine.build(folder, None, config, queries_QD[:20])
     assert engine.measured is None
     engine.watch(1.0)
     for query_D in queries_QD:
@@ -40,7 +40,7 @@ def test_the_recall_of_what_is_asked_is_measured(
         assert before is not None
         engine.search(query_D[None], 20)
         checked(engine, before.num_checked + 1)
-    measured = checked(engine, 64)
+    measured = checked(engine, 40)
     assert least < measured.recall <= most
     # what the engine says of its own documents agrees with what was found
     assert abs(measured.recall - engine.record.recall) < 0.15
