@@ -2,7 +2,9 @@
 
     python benchmarks/reindex.py [--quick] [--elasticsearch URL]
 
-A full build's rate leaves the training of embeddings out. With --elasticsearch the same texts go
+A full build's rate leaves the training of embeddings out. With 5,000 documents changed in the
+journal since, each further one is put and searched for, in the program that puts it and in another
+that has the collection open. With --elasticsearch the same texts go
 into that server by its client's parallel_bulk, in the same run. Needs the Wikipedia articles
 (RANKWELL_DATA); --quick takes the sample of introductions in the repository. The last line of the
 output is one JSON object.
@@ -26,6 +28,8 @@ sys.path.remove(str(Path(__file__).resolve().parent))
 import numpy as np
 
 import rankwell
+from rankwell.data.journal import MANY_CHANGES, Journal
+from rankwell.data.records import Document
 from rankwell.indexer import job
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -34,6 +38,7 @@ COMMAND = Path(sys.executable).parent / "rankwell"
 TRAINING = "encoder"
 CHANGED_SHARE = 0.01
 NUM_QUERIES = 200
+NUM_PUTS = 20
 SIZES = (25_000, 50_000, 100_000)
 INDEX = "rankwell-benchmark"
 
@@ -116,6 +121,35 @@ def same_results(one: Path, other: Path) -> dict[str, float]:
     return {"queries": len(queries), "same_top_10": same, "largest_score_difference": worst}
 
 
+def until_searchable(folder: Path, records: list[bytes]) -> dict[str, Any]:
+    """Puts documents beside many changes, and times each until searches find it."""
+    copies = [json.loads(line) for line in records[: MANY_CHANGES + 1]]
+    documents = [Document(f"{record['_id']}-live", record["text"]) for record in copies]
+    here_s, there_s = [], []
+    with rankwell.open(folder) as putting, rankwell.open(folder) as other:
+        # the other takes all of it in with its next search, as a service does
+        started = time.perf_counter()
+        Journal(folder).put(documents)
+        other.search("energy")
+        first_s = time.perf_counter() - started
+        putting.search("energy")
+        for number in range(NUM_PUTS):
+            word = f"zyzzogeton{number}"
+            started = time.perf_counter()
+            putting.put([Document(f"put-{number}", f"{word} {documents[number].text}")])
+            assert putting.search(word, 1).hits[0].doc_id == f"put-{number}"
+            here_s.append(time.perf_counter() - started)
+            assert other.search(word, 1).hits[0].doc_id == f"put-{number}"
+            there_s.append(time.perf_counter() - started)
+    return {
+        "changes": len(documents),
+        "all_of_them_at_once_s": first_s,
+        "one_more_median_s": float(np.median(here_s)),
+        "one_more_largest_s": max(here_s),
+        "one_more_and_in_another_program_largest_s": max(there_s),
+    }
+
+
 def bulk_rate(url: str, records: list[bytes]) -> float:
     """Returns the documents a second of the client's own bulk helper, refresh included."""
     from elasticsearch import Elasticsearch, helpers
@@ -174,6 +208,8 @@ def main() -> None:
         )
         figures["same_results"] = same_results(folder, rebuilt(Path(name) / "rebuilt", folder))
         print(f"against a build anew with the same encoder: {figures['same_results']}")
+        figures["until_searchable"] = until_searchable(folder, records)
+        print(f"put and found, beside many changes: {figures['until_searchable']}")
         if arguments.elasticsearch:
             rate = bulk_rate(arguments.elasticsearch, records)
             figures["elasticsearch_bulk_per_second"] = rate

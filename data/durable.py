@@ -35,11 +35,16 @@ def append_line(path: Path, line: str) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file that never changes a second name, or a copy where there are no hard links."""
+    """Gives a file that never changes a second name, or a copy where there are no hard links.
+
+    What was fsynced is so under its second name; a copy is fsynced. The folder is not.
+    """
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+        with target.open("rb") as copy:
+            os.fsync(copy.fileno())
 
 
 def replace_text(path: Path, text: str, *, mode: int = 0o666) -> None:

@@ -26,7 +26,7 @@ from rankwell.data.entries import (
     read_entries,
     read_header,
 )
-from rankwell.data.errors import DamagedJournal, Unavailable
+from rankwell.data.errors import DamagedJournal, InputError, Unavailable
 from rankwell.data.records import Document
 
 # Every search looks at each document that has changed since the version: past so many, a batch job
@@ -36,6 +36,45 @@ MANY_CHANGES = 5000
 JOURNAL = "journal"
 ENTRIES = "entries.jsonl"
 _LOCK = "lock"
+_FOLLOWED = "followed"
+
+
+class Followed:
+    """A mark that a collection follows a location: its documents are changed elsewhere.
+
+    It is a lock, so that it ends with its process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Marks a collection's folder until `close`, or until nobody holds this any more."""
+        path = folder / JOURNAL / _FOLLOWED
+        path.parent.mkdir(exist_ok=True)
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Takes the mark away."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    __del__ = close
+
+
+def _check_not_followed(path: Path) -> None:
+    """Checks that no service keeps the collection as a copy of what others push.
+
+    Raises:
+        InputError: one does, and would refuse what is pushed once the journal has changes.
+    """
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{path.parents[1]} follows a location; change documents where its versions are "
+                "built: nothing was changed"
+            ) from None
 
 
 class Journal:
@@ -60,14 +99,16 @@ class Journal:
         """Adds documents, or replaces those of the same id, and returns the last number.
 
         Raises:
-            InputError: a document cannot be written as JSON.
+            InputError: a document cannot be written as JSON, or the collection follows a location.
             Unavailable: the journal cannot be written; nothing was added.
             DamagedJournal: the journal's end cannot be read.
         """
+        _check_not_followed(self.path.with_name(_FOLLOWED))
         return self._append([("put", d.doc_id, d) for d in documents])
 
     def delete(self, doc_ids: Sequence[str]) -> int:
         """Deletes documents, whatever the feeds say, and returns the last number; raises as put."""
+        _check_not_followed(self.path.with_name(_FOLLOWED))
         return self._append([("delete", doc_id, None) for doc_id in doc_ids])
 
     def withdraw(self, doc_ids: Sequence[str]) -> int:

@@ -13,22 +13,26 @@ interrupts a job before that leaves `current` as it was.
 import contextlib
 import errno
 import fcntl
-import hashlib
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.durable import fsync_folder, link_or_copy, replace_text
+from rankwell.data.durable import exchange, fsync_folder, link_or_copy, replace_text
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
-
-FORMAT_VERSION = 2
+from rankwell.data.manifest import (
+    FileRecord,
+    Manifest,
+    damage_of,
+    file_record,
+    library_versions,
+    parse_manifest,
+    read_manifest,
+    written_manifest,
+)
 
 MANIFEST = "manifest.json"
 DOCUMENTS = "documents.arrow"
@@ -46,58 +50,9 @@ VERSIONS = "versions"
 REJECTED = "rejected"
 JOBS = "jobs"
 
-# What can change the numbers that a version holds.
-_LIBRARIES = (
-    "rankwell",
-    "numpy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "onnxruntime",
-    "faiss-cpu",
-    "faiss-gpu",
-    "tantivy",
-    "pyarrow",
-    "numba",
-    "PyStemmer",
-)
-_DIGEST = "sha256"  # of the rest of the manifest, so that it guards itself too
 _LOCK = "lock"
 
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """What a manifest says of one file."""
-
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a version is: where it comes from, what it counts, which files and models it has.
-
-    Attributes:
-        counts: documents read, added, changed, unchanged, rejected, deleted, live, empty.
-        journal: the number of the last journal entry that is folded in, 0 without any.
-        fingerprints: of analysis, encoder, features and ranker, where there is one.
-        labels: what people should know, such as "not judged".
-        files: every file of the version but the manifest, by its path inside the folder.
-    """
-
-    format_version: int = FORMAT_VERSION
-    version: str
-    parent: str | None
-    created_at: str
-    config: Mapping[str, Any]
-    counts: Mapping[str, int]
-    fingerprints: Mapping[str, str]
-    journal: int = 0
-    labels: tuple[str, ...] = ()
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +128,7 @@ class VersionStore:
             raise NotFound(
                 f"{self.folder} has no version '{name}'; it has {', '.join(self.names()) or 'none'}"
             )
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder / MANIFEST)
         for path, record in manifest.files.items():
             file = folder / path
             size = file.stat().st_size if file.is_file() else -1
@@ -181,7 +136,7 @@ class VersionStore:
                 found = (
                     "is missing" if size < 0 else f"has {size} bytes instead of {record.size_bytes}"
                 )
-                raise DamagedVersion(_damage(folder, path, found))
+                raise DamagedVersion(damage_of(folder, path, found))
         return Version(folder, manifest)
 
     def verify(self, name: str | None = None) -> Version:
@@ -195,13 +150,13 @@ class VersionStore:
         for path, record in version.manifest.files.items():
             if file_record(version.folder / path) != record:
                 raise DamagedVersion(
-                    _damage(version.folder, path, "has changed since it was written")
+                    damage_of(version.folder, path, "has changed since it was written")
                 )
         listed = set(version.manifest.files) | {MANIFEST}
         for file in sorted(p for p in version.folder.rglob("*") if p.is_file()):
             path = file.relative_to(version.folder).as_posix()
             if path not in listed:
-                raise DamagedVersion(_damage(version.folder, path, "is not in the manifest"))
+                raise DamagedVersion(damage_of(version.folder, path, "is not in the manifest"))
         return version
 
     @contextlib.contextmanager
@@ -242,6 +197,24 @@ class VersionStore:
             shutil.rmtree(draft.folder, ignore_errors=True)
 
     @contextlib.contextmanager
+    def mending(self, name: str) -> Iterator["Draft"]:
+        """Locks the collection and gives a folder to put a damaged version's files into, as pushed.
+
+        Raises:
+            InputError: another job is at work on the collection, or its folder cannot be written.
+        """
+        with self.locked(), self.rewriting(name) as draft:
+            yield draft
+
+    def manifest(self, name: str) -> Manifest:
+        """Reads a version's manifest alone.
+
+        Raises:
+            DamagedVersion: it is missing or damaged.
+        """
+        return read_manifest(self.folder / VERSIONS / name / MANIFEST)
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the lock of the collection; the system frees that of a process that dies.
 
@@ -278,6 +251,7 @@ class VersionStore:
         folder = self.folder / VERSIONS / name
         doomed = folder.with_name(f".draft-removed-{name}")  # never opened, whatever happens now
         folder.rename(doomed)
+        fsync_folder(doomed.parent)
         shutil.rmtree(doomed)
         fsync_folder(doomed.parent)
 
@@ -326,17 +300,22 @@ class Draft:
     def adopt(self, manifest: bytes) -> Version:
         """Makes the draft the version of a manifest made elsewhere, as it is; not live yet.
 
-        Every file must have been placed.
+        Every file must have been placed. A draft that `VersionStore.mending` gave takes the place
+        of the damaged version.
 
         Raises:
             DamagedVersion: the manifest cannot be read.
-            InputError: there is a version of that name.
+            InputError: there is another version of that name.
         """
         parsed = parse_manifest(manifest)
         assert self._shared == parsed.files
-        if parsed.version in self._store.names():
+        if parsed.version not in self._store.names():
+            return self._finish(parsed.version, manifest)
+        if parsed.version != self.name:
             raise InputError(f"{self._store.folder} has a version {parsed.version} already")
-        return self._finish(parsed.version, manifest)
+        self._write_manifest(manifest)
+        exchange(self.folder, self._store.folder / VERSIONS / self.name)
+        return self._store.open(self.name)
 
     def take(self, folder: Path, part: str, files: Mapping[str, FileRecord]) -> None:
         """Takes the files of a finished piece of work, by hard links where possible.
@@ -380,14 +359,14 @@ class Draft:
             fingerprints=fingerprints,
             journal=journal,
             labels=labels,
-            libraries=_library_versions(),
+            libraries=library_versions(),
             files=self._files(),
         )
-        return self._finish(self.name, _written(manifest))
+        return self._finish(self.name, written_manifest(manifest))
 
     def reseal(self, manifest: Manifest) -> None:
         """Hashes and fsyncs every file, and writes a manifest that differs in the files alone."""
-        self._write_manifest(_written(replace(manifest, files=self._files())))
+        self._write_manifest(written_manifest(replace(manifest, files=self._files())))
 
     def _files(self) -> dict[str, FileRecord]:
         files = {}
@@ -417,86 +396,3 @@ class Draft:
             return self._store.current_name()
         except DamagedVersion:
             return None
-
-
-class _OtherFormat(DamagedVersion):
-    """A manifest that this rankwell does not read."""
-
-
-def parse_manifest(content: bytes, collection: Path = Path("DIR")) -> Manifest:
-    """Reads the content of a manifest.json.
-
-    Args:
-        content: of the file.
-        collection: the folder that a message tells to bring up to date.
-
-    Raises:
-        DamagedVersion: it is none, damaged or of another format; the message follows its name.
-    """
-    try:
-        raw = json.loads(content)
-        if raw["format_version"] != FORMAT_VERSION:
-            raise _OtherFormat(_other_format(raw, collection))
-        if raw.pop(_DIGEST) != _digest(raw):
-            raise DamagedVersion("has changed since it was written")
-        raw["labels"] = tuple(raw["labels"])
-        raw["files"] = {path: FileRecord(**record) for path, record in raw["files"].items()}
-        return Manifest(**raw)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedVersion(f"cannot be read ({type(error).__name__}: {error})") from None
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    try:
-        manifest = parse_manifest((folder / MANIFEST).read_bytes(), folder.parent.parent)
-        if manifest.version != folder.name:
-            raise DamagedVersion(f"is of version {manifest.version}")
-    except OSError as error:
-        raise DamagedVersion(_damage(folder, MANIFEST, f"cannot be read ({error})")) from None
-    except _OtherFormat as error:
-        raise DamagedVersion(f"version {folder.name} {error}") from None
-    except DamagedVersion as error:
-        raise DamagedVersion(_damage(folder, MANIFEST, str(error))) from None
-    return manifest
-
-
-def _other_format(raw: Mapping[str, Any], collection: Path) -> str:
-    found = raw["format_version"]
-    writer = raw.get("libraries", {}).get("rankwell", "of another version")
-    said = f"has format {found}; this rankwell reads format {FORMAT_VERSION}"
-    if found > FORMAT_VERSION:
-        return f"{said}: read it with rankwell {writer}, which wrote it, or a newer one"
-    return f"{said}: bring it up to date with rankwell index {collection} --full"
-
-
-def _written(manifest: Manifest) -> bytes:
-    content = asdict(manifest)
-    return (json.dumps({**content, _DIGEST: _digest(content)}, indent=1) + "\n").encode()
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _damage(folder: Path, path: str, what: str) -> str:
-    return (
-        f"version {folder.name} is damaged: {path} {what}; go back with rankwell rollback, or "
-        "build a new one with rankwell index --full"
-    )
-
-
-def file_record(path: Path, *, fsync: bool = False) -> FileRecord:
-    """Returns the size and the hash of a file, after an fsync where asked for."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if fsync:
-            os.fsync(file.fileno())
-        return FileRecord(os.fstat(file.fileno()).st_size, digest)
-
-
-def _library_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions

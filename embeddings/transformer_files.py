@@ -20,7 +20,7 @@ from typing import Any
 
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
-from rankwell.data.versions import FileRecord, file_record
+from rankwell.data.manifest import FileRecord, file_record
 from rankwell.embeddings.encoder_files import SUMMARY
 
 FORMAT_VERSION = 1

@@ -1,5 +1,7 @@
 """Judged queries: what an evaluation stands on, wherever queries and judgments come from."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,11 @@ def load_judged(
             "that both use the same query ids"
         )
     return Judged(judgments or split, tuple(found), asked, len(judged))
+
+
+def judgments_hash(relevance_of: Mapping[str, int]) -> str:
+    """Returns a short hash of a query's judgments, by document, that changes when they do."""
+    return hashlib.sha256(json.dumps(sorted(relevance_of.items())).encode()).hexdigest()[:16]
 
 
 def unjudged_share(judgments: Sequence[Qrel], run: Run, k: int = 10) -> float:

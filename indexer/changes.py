@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from rankwell.data.config import DocumentsConfig
 from rankwell.data.documents import FieldTypes, content_hash
+from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.data.records import Document, Rejected
+from rankwell.data.rejected import check_rejected
+from rankwell.indexer.report import Counts
 
 _REPORT_EVERY = 1000
 
@@ -27,6 +32,7 @@ class Changes:
         seen: content hash of each document so far.
         added: ids that were not there before.
         changed: ids whose content is another.
+        num_unchanged: documents whose content is as it was.
         rejected: the records that cannot be used.
         num_read: records, without those that the journal overrides.
         num_overridden: records in whose place a journal entry stands.
@@ -45,6 +51,7 @@ class Changes:
     added: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     rejected: list[Rejected] = field(default_factory=list)
+    num_unchanged: int = 0
     num_read: int = 0
     num_overridden: int = 0
     num_without_text: int = 0
@@ -66,6 +73,62 @@ class Changes:
     def deleted(self) -> set[str]:
         """The ids that are gone; known only at the end."""
         return self.before.keys() - self.seen.keys()
+
+    def counts(self) -> Counts:
+        """Returns what came in and what goes out; how many have no word is not known yet."""
+        return Counts(
+            read=self.num_read,
+            rejected=len(self.rejected),
+            added=len(self.added),
+            changed=len(self.changed),
+            unchanged=self.num_unchanged,
+            deleted=len(self.deleted),
+            live=len(self.seen),
+            empty=0,
+            overridden=self.num_overridden,
+            before=len(self.before),
+        )
+
+    def checked(
+        self, config: DocumentsConfig, max_shrink: float, folder: Path, rejected: Path
+    ) -> list[str]:
+        """Stops the job where what was read must not become a version; returns warnings.
+
+        Args:
+            config: the [documents] section.
+            max_shrink: the share of documents that may be gone from the sources.
+            folder: the collection's.
+            rejected: where the records that cannot be used are written down.
+
+        Raises:
+            RejectedRecords: too many records cannot be used.
+            InputError: there is no document, or too many are gone.
+        """
+        check_rejected(self.rejected, config.max_rejected, rejected, "nothing was published")
+        if not self.seen:
+            raise InputError("the sources hold no document; nothing was published")
+        gone = [doc_id for doc_id in self.deleted if doc_id not in self.journal]
+        share = len(gone) / max(len(self.before), 1)
+        if share > max_shrink:
+            raise InputError(
+                f"{len(gone):,} of {len(self.before):,} documents ({share:.0%}) are gone from the "
+                f"sources, more than [documents] max_shrink allows ({max_shrink:.0%}); nothing was "
+                "published. Is a feed cut short? If they shall go: rankwell index "
+                f"{folder} --allow-shrink"
+            )
+        warnings = []
+        if self.num_without_text == len(self.seen):
+            warnings.append(f"no document has a text, only titles; {self.hint(config)}")
+        if self.types.mixed:
+            mixed = ", ".join(sorted(self.types.mixed))
+            warnings.append(f"these fields hold several types, and are kept as text: {mixed}")
+        return warnings
+
+    def hint(self, config: DocumentsConfig) -> str:
+        """Names where a text was looked for, and what else there is."""
+        names = " or ".join(repr(name) for name in config.text_fields)
+        found = ", ".join(self.types.types) or "none"
+        return f"[documents] text_fields expects the text in {names}, other keys found: {found}"
 
     def _taken(
         self, file: str, line: int, record: Document | Rejected
@@ -91,5 +154,7 @@ class Changes:
             self.added.add(doc_id)
         elif before != digest:
             self.changed.add(doc_id)
+        else:
+            self.num_unchanged += 1
         if before != digest or not self.keep:
             yield record, digest

@@ -24,6 +24,7 @@ from rankwell.data.arrays import save_array
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore, rewritten_documents
 from rankwell.data.durable import exchange
+from rankwell.data.errors import NotFound
 from rankwell.data.forward import LENGTHS, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder, write_summary
 from rankwell.data.journal import Journal
@@ -34,9 +35,11 @@ from rankwell.data.versions import (
     DOCUMENTS,
     ENCODER,
     FORWARD,
+    JOBS,
     LEXICAL,
     REJECTED,
     VECTORS,
+    VERSIONS,
     Draft,
     Version,
     VersionStore,
@@ -46,6 +49,9 @@ from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import EncodedDocuments, open_encoded, save_encoded
 from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
 from rankwell.indexer.job import WORK
+from rankwell.indexer.shards import release_place
+from rankwell.indexer.space import room_on
+from rankwell.indexer.transfer import PULLED
 from rankwell.indexer.vector_parts import sample_queries
 from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors
 
@@ -59,7 +65,7 @@ class Erased:
     Attributes:
         versions: that held one of the documents, and were written anew.
         journal_entries: that were dropped because later ones override them.
-        removed: other places that could hold a text: the work of an unfinished job, lists of
+        removed: other places that could hold a text: what unfinished jobs and pulls left, lists of
             rejected records, indexes in a cluster that no version needs any more.
     """
 
@@ -72,19 +78,25 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
     """Deletes documents and rewrites all that holds them; starting again after a crash is safe.
 
     Raises:
+        NotFound: no version kept and no entry of the journal has one of them; nothing was erased.
         InputError: another job is at work.
         DamagedVersion: a version is not as it was written; those before it are done.
         Unavailable: the journal cannot be written, and nothing was done; or a cluster that holds
             the documents too does not answer.
     """
     store = VersionStore(folder)
-    with store.locked():
+    with store.locked(), room_on(folder):
         folded = max((store.open(name).manifest.journal for name in store.names()), default=0)
         journal = Journal(folder, folded=folded)
+        _check_known(store, journal, doc_ids)
         journal.delete(doc_ids)
         dropped = journal.compact()
         removed = []
-        for path in (folder / WORK, folder / REJECTED):
+        if release_place(folder / JOBS):
+            removed.append("a dead job's shards")
+        # the lock is held: drafts are those of dead jobs, or versions that were written anew
+        drafts = sorted((folder / VERSIONS).glob(".draft-*"))
+        for path in (folder / WORK, folder / REJECTED, folder / JOBS / PULLED, *drafts):
             if path.exists():
                 shutil.rmtree(path)
                 removed.append(path.relative_to(folder).as_posix())
@@ -97,6 +109,19 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
         progress("rewriting versions", len(names), len(names))
         removed += forget_deleted(folder)
     return Erased(versions, dropped, removed)
+
+
+def _check_known(store: VersionStore, journal: Journal, doc_ids: Sequence[str]) -> None:
+    # rows keep their ids, so that an erasure that was cut short can be done again
+    unknown = set(doc_ids) - {entry.doc_id for entry in journal.entries()}
+    for name in store.names():
+        ids = DocumentStore(store.open(name).folder / DOCUMENTS).table["doc_id"]
+        unknown -= set(
+            ids.filter(pc.is_in(ids, pa.array(sorted(unknown), pa.string()))).to_pylist()
+        )
+    if unknown:
+        names = ", ".join(f"'{doc_id}'" for doc_id in sorted(unknown))
+        raise NotFound(f"no version that is kept has a document {names}; nothing was erased")
 
 
 def _erased_from(store: VersionStore, name: str, doc_ids: Sequence[str]) -> bool:
@@ -117,6 +142,7 @@ def _erased_from(store: VersionStore, name: str, doc_ids: Sequence[str]) -> bool
         _rewrite_parts(draft, version, documents, store.folder)
         manifest = version.manifest
         counts = {**manifest.counts, "live": len(documents)}
+        counts["deleted"] += manifest.counts["live"] - len(documents)
         draft.reseal(replace(manifest, counts=counts))
         exchange(draft.folder, version.folder)
     return True

@@ -4,6 +4,9 @@ An executor maps a function over items, gives the results in the order of the it
 only a few ahead of the results, so that a feed larger than memory passes through.
 """
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,6 +23,7 @@ ResultT = TypeVar("ResultT")
 EXECUTORS = ("local", "ray")
 _AHEAD = 2  # items in flight for each worker
 _ATTEMPTS = 3
+_LOOK_SECONDS = 0.1
 
 
 class Executor(Protocol):
@@ -41,12 +45,14 @@ def executor_named(name: str, workers: int = 1, address: str | None = None) -> E
             workers.
 
     Raises:
-        InputError: there is no executor of that name, or no worker.
+        InputError: there is no executor of that name, or no worker, or an address of no cluster.
     """
     if name not in EXECUTORS:
         raise InputError(f"--executor is '{name}'; {nearest(name, EXECUTORS)}")
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
+    if address and name != "ray":
+        raise InputError("--address names a Ray cluster; it goes with --executor ray")
     if name == "ray":
         return RayExecutor(workers, address)
     return InProcess() if workers == 1 else LocalProcesses(workers)
@@ -78,7 +84,9 @@ class LocalProcesses:
         attempts = 0
         while True:
             # spawned, since a fork of a process with threads may hang
-            with ProcessPoolExecutor(self._workers, get_context("spawn")) as pool:
+            with ProcessPoolExecutor(
+                self._workers, get_context("spawn"), _end_with, (os.getpid(),)
+            ) as pool:
                 futures: deque[Future[ResultT]] = deque()
                 try:
                     futures.extend(pool.submit(function, item) for item in open_items)
@@ -103,6 +111,20 @@ class LocalProcesses:
                             f"the worker processes died {_ATTEMPTS} times at the same shard; is "
                             "there enough memory? Finished shards are kept: run the command again"
                         ) from None
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, which may be killed.
+
+    A worker without its job would go on writing where the next job works.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 _NOTHING: Any = object()

@@ -1,11 +1,12 @@
 """What must hold between the parts of a version: the same rows and documents, each id once."""
 
+from collections.abc import Mapping
 from contextlib import closing
 
 import numpy as np
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.config import config_from_mapping
+from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.documents import DocumentStore
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
@@ -24,12 +25,13 @@ from rankwell.data.versions import (
 from rankwell.embeddings.canaries import check_canaries
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.indexer.dense.engine import FaissEngine
-from rankwell.indexer.engines import count_lexical
+from rankwell.indexer.engines import count_lexical, open_lexical
 from rankwell.indexer.vectors import DocumentVectors, open_vectors
 
 SAMPLE_ROWS = 256
 SLOW_SAMPLE_ROWS = 16  # for a transformer
 RECALL_SLACK = 0.05  # a sample of other queries than the index was calibrated by
+_MOST_HITS = 1000  # a document whose rarest term more have is not looked for
 
 
 def check_invariants(version: Version) -> list[Check]:
@@ -39,6 +41,7 @@ def check_invariants(version: Version) -> list[Check]:
         DamagedVersion: two parts disagree, or one does not open.
         Unavailable: the cluster of the lexical index does not answer, or lost it.
     """
+    _check_arithmetic(version.name, version.manifest.counts)
     documents = DocumentStore(version.folder / DOCUMENTS)
     forward = open_forward_index(version.folder / FORWARD)
     vectors = open_vectors(version.folder / VECTORS)
@@ -67,6 +70,7 @@ def check_invariants(version: Version) -> list[Check]:
     encoder = load_encoder(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
     _check_sample(version, documents, forward, vectors, encoder)
+    _check_lexical_rows(version, config, documents, forward)
     if recall < config.vectors.target_recall - RECALL_SLACK:
         raise DamagedVersion(
             f"the vector index of version {version.name} finds {recall:.0%} of the true best ten; "
@@ -83,6 +87,44 @@ def check_invariants(version: Version) -> list[Check]:
         Check("canaries", True, f"vectors differ by {worst:.1e} at most", {"difference": worst}),
         Check("recall", True, f"{recall:.1%} of the true best ten", {"recall@10": recall}),
     ]
+
+
+def _check_arithmetic(name: str, counts: Mapping[str, int]) -> None:
+    """Checks that what came in and what went out is what is there."""
+    read = counts["added"] + counts["changed"] + counts["unchanged"] + counts["rejected"]
+    # versions of before 2026-11-23 do not say what was live before them
+    live = counts.get("before", counts["live"]) + counts["added"] - counts["deleted"]
+    if counts["read"] != read or ("before" in counts and counts["live"] != live):
+        raise DamagedVersion(
+            f"the counts of version {name} do not add up: {dict(counts)}; build it again with "
+            "rankwell index --full"
+        )
+
+
+def _check_lexical_rows(
+    version: Version, config: Config, documents: DocumentStore, forward: ForwardIndex
+) -> None:
+    """Looks a sample of documents up by the rarest of their terms, which must find their rows."""
+    analyzer = Analyzer.load(version.folder / ANALYSIS)
+    vocabulary, statistics = forward.vocabulary, forward.statistics
+    rows = np.flatnonzero(documents.live_N)
+    rows = rows[:: max(1, len(rows) // SAMPLE_ROWS)]
+    with closing(open_lexical(version, config, version.folder.parents[1])) as lexical:
+        for row in rows.tolist():
+            tokens = forward.document(row)
+            terms_T = vocabulary.term_V[tokens].astype(np.int64)
+            tokens, terms_T = tokens[terms_T >= 0], terms_T[terms_T >= 0]
+            frequencies = statistics.document_frequencies(terms_T)
+            if not len(terms_T) or frequencies.min() > _MOST_HITS:
+                continue
+            rarest = int(np.argmin(frequencies))
+            query = analyzer.query(vocabulary.surfaces[int(tokens[rarest])])
+            found = lexical.search([query], int(frequencies[rarest]))
+            if row not in found.rows_QK:
+                raise DamagedVersion(
+                    f"the lexical index of version {version.name} does not find row {row} by its "
+                    f"own word '{query.text}'; build it again with rankwell index --full"
+                )
 
 
 def _check_sample(

@@ -15,21 +15,17 @@ import numpy as np
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore, content_hash
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
 from rankwell.data.records import Document
-from rankwell.data.rejected import check_rejected
 from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
-    ENCODER,
-    EVALUATION,
     FORWARD,
     JOBS,
-    RANKER,
     REJECTED,
     Draft,
     Version,
@@ -37,19 +33,34 @@ from rankwell.data.versions import (
 )
 from rankwell.indexer.building import PARTS, Base, Built, build_parts
 from rankwell.indexer.changes import Changes, Record
-from rankwell.indexer.encoding import encoder_settings
 from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
+from rankwell.indexer.labels import WITHOUT_RANKER, carry_ranker
 from rankwell.indexer.location import Location
+from rankwell.indexer.previous import (
+    has_lost_ranker,
+    hashes_before,
+    kept_encoder,
+    live_version,
+    same_first_stage,
+    same_settings,
+    same_vector_index,
+)
 from rankwell.indexer.releasing import release
-from rankwell.indexer.report import Counts, IndexReport, peak_bytes
-from rankwell.indexer.shards import Shard, analyse_shard, fetch_shard, shard_key, sharded
+from rankwell.indexer.report import Counts, IndexReport, peak_bytes, written_if_stopped
+from rankwell.indexer.shards import (
+    Shard,
+    analyse_shard,
+    claimed_place,
+    fetch_shard,
+    release_place,
+    shard_key,
+    sharded,
+)
 from rankwell.indexer.sources import feed_records, source_files
 from rankwell.indexer.space import check_space, room_on
 from rankwell.indexer.work import Work, key_of
 
-NOT_JUDGED = "not judged"
-WITHOUT_RANKER = "without ranker: what it was trained on changed; run rankwell train ranker"
 WORK = f"{JOBS}/work"
 
 MAX_DEAD_SHARE = 0.25
@@ -92,15 +103,17 @@ def index_collection(
     """
     config = load_config(folder)
     analyzer = Analyzer.configured(config.analysis, folder)
-    check_space(folder, source_files(config, folder))
     if shared:
         Location(shared)  # one that no worker could use is said before they start
     store = VersionStore(folder)
-    with store.draft() as draft, room_on(folder):
-        live = _live(store, full)
+    report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+    with store.draft() as draft, written_if_stopped(report, folder), room_on(folder):
+        check_space(folder, source_files(config, folder))
+        live = live_version(store, report if full else None)
         work = Work(folder / WORK, full=full)
-        job = _Job(store, draft, work, config, analyzer, live, progress)
-        job.executor, job.shared = executor or InProcess(), shared
+        job = _Job(store, draft, work, config, analyzer, live, progress, report)
+        job.executor = executor or InProcess()
+        job.shared = claimed_place(shared, folder / JOBS)
         journal = Journal(folder, folded=live.manifest.journal if live else 0)
         job.journal_number = journal.last_number()
         job.journal = journal.state(job.journal_number)
@@ -128,7 +141,8 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
         config = config_from_mapping(live.manifest.config)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
         work = Work(folder / WORK)
-        job = _Job(store, draft, work, config, analyzer, live, progress)
+        report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+        job = _Job(store, draft, work, config, analyzer, live, progress, report)
         job.journal_number = live.manifest.journal
         # a field of several types comes back as another than it was read
         hashes = DocumentStore(live.folder / DOCUMENTS).hashes()
@@ -139,16 +153,6 @@ def compact_rows(folder: Path, progress: Progress = silent) -> None:
 def _own_records(version: Version) -> Iterator[Record]:
     for place, document in enumerate(DocumentStore(version.folder / DOCUMENTS)):
         yield version.name, place, document
-
-
-def _live(store: VersionStore, full: bool) -> Version | None:
-    """Returns the live version; none before the first, and none to a full job if it is damaged."""
-    try:
-        return store.open() if store.current_name() else None
-    except (DamagedVersion, NotFound):
-        if full:
-            return None
-        raise
 
 
 class _Job:
@@ -163,6 +167,7 @@ class _Job:
         analyzer: Analyzer,
         live: Version | None,
         progress: Progress,
+        report: IndexReport,
     ) -> None:
         self._store = store
         self._draft = draft
@@ -173,7 +178,7 @@ class _Job:
         self._fault_of = faults_of_documents(config)
         self._work = work
         self._started = time.perf_counter()
-        self._report = IndexReport("", False, Counts(0, 0, 0, 0, 0, 0, 0, 0))
+        self._report = report
         self.executor: Executor = InProcess()
         self.shared = ""
         self.journal: dict[str, Document | None] = {}
@@ -197,22 +202,26 @@ class _Job:
             whole: number all rows anew, and take nothing over.
             train: train the encoder, also where the live version's could stay.
         """
-        before = self._hashes_before(whole)
-        kept = None if train else self._kept_encoder()
+        before = hashes_before(self._live, whole=whole)
+        kept = None if train else kept_encoder(self._live, self._config)
         takes_over = not whole and kept is not None and self._same_analysis()
         changes, shards = self._scan(records(), before, keep=takes_over)
         base = self._base(changes) if takes_over else None
         if takes_over and base is None:
             changes, shards = self._scan(records(), before, keep=False)
-        self._check(changes)
-        counts = self._counts(changes)
+        counts = self._report.counts = changes.counts()
+        self._report.warnings += changes.checked(
+            self._config.documents, self.max_shrink, self._store.folder, self._rejected_path
+        )
         same_documents = base is not None and not shards and not len(base.dead_rows)
-        same_parts = same_documents and self._same_index() and self._same_vector_index()
-        if same_parts and self._same_settings():
+        same_parts = (
+            same_documents and self._same_index() and same_vector_index(self._live, self._config)
+        )
+        if same_parts and same_settings(self._live, self._config, self.journal_number):
             assert self._live is not None
             self._work.remove()
+            counts = replace(counts, empty=self._live.manifest.counts["empty"])
             return self._reported(self._live.name, counts, published=False)
-        checks, fingerprint = [], ""
         if same_parts:
             assert self._live is not None
             for part in PARTS:
@@ -221,21 +230,21 @@ class _Job:
             counts = replace(counts, empty=self._live.manifest.counts["empty"])
         else:
             built = self._built(shards, changes, base, kept)
-            checks, fingerprint = built.checks, built.encoder.fingerprint
+            fingerprint = built.encoder.fingerprint
             counts = replace(counts, empty=built.empty)
             self._tell_of(built)
             if counts.empty == counts.live:
-                raise InputError(
-                    f"no document has a word; nothing was published; {self._hint(changes)}"
-                )
+                hint = changes.hint(self._config.documents)
+                raise InputError(f"no document has a word; nothing was published; {hint}")
         self._report.mode = "full" if base is None else "incremental"
         version = self._sealed(fingerprint, counts)
         self._tick("sealing")
-        found = release(self._store, version, self._live, gate, checks)
+        found = release(self._store, version, self._live, gate)
         self._tick("release")
-        self._work.remove()
         self._report.gate = [asdict(check) for check in found]
         passed = all(check.passed for check in found)
+        if passed:  # else its pieces are there for the next job, which may find the same
+            self._work.remove()
         if passed and self.journal:
             self._compact_journal()
         self._report.refused = None if passed else version.name
@@ -270,24 +279,22 @@ class _Job:
                 name = f"shard-{number:05d}"
                 documents, hashes = zip(*block, strict=True)
                 keys[name] = key_of(self._analyzer.fingerprint, shard_key(hashes))
-                shard = Shard(name, documents, hashes, self._target(name, keys[name]))
                 if not self._work.finished(name, keys[name]):
-                    self._work.start(name)
-                    yield shard
+                    yield Shard(name, documents, hashes, self._target(name))
 
-        for shard_name in self.executor.map(analyse_shard, unfinished()):
+        for analysed in self.executor.map(analyse_shard, unfinished()):
+            folder, target = self._work.start(analysed.name), self._target(analysed.name)
             if self.shared:
-                target = self._target(shard_name, keys[shard_name])
-                fetch_shard(target, self._work.folder / shard_name)
-            self._work.finish(shard_name, keys[shard_name])
+                fetch_shard(target, folder, analysed.files)
+            else:
+                Path(target).replace(folder)
+            self._work.finish(analysed.name, keys[analysed.name])
         self._tick("reading and analysis")
         return changes, list(keys.items())
 
-    def _target(self, shard_name: str, key: str) -> str:
-        """Returns where the files of a shard are written to; jobs that share a place mix none."""
-        if self.shared:
-            return f"{self.shared.rstrip('/')}/{shard_name}-{key}"
-        return f"{self._work.folder}/{shard_name}"
+    def _target(self, shard_name: str) -> str:
+        """Returns where the files of a shard are written to: a place of this job's own."""
+        return f"{self.shared or self._work.own_folder}/{shard_name}"
 
     def _built(
         self,
@@ -311,31 +318,9 @@ class _Job:
             self._tick,
         )
 
-    def _hashes_before(self, whole: bool) -> dict[str, bytes]:
-        """Returns the live documents' hashes; a full job goes on without those it cannot read."""
-        if self._live is None:
-            return {}
-        try:
-            return DocumentStore(self._live.folder / DOCUMENTS).hashes()
-        except (DamagedVersion, UnicodeDecodeError) as error:
-            if whole:
-                return {}
-            raise DamagedVersion(
-                f"the live version {self._live.name} cannot be read ({error}); run "
-                "rankwell index --full"
-            ) from None
-
     def _same_analysis(self) -> bool:
         assert self._live is not None
         return self._live.manifest.fingerprints["analysis"] == self._analyzer.fingerprint
-
-    def _kept_encoder(self) -> Path | None:
-        """Returns the folder of the live version's encoder where its settings are the same."""
-        if self._live is None:
-            return None
-        live = config_from_mapping(self._live.manifest.config)
-        same = encoder_settings(live) == encoder_settings(self._config)
-        return self._live.folder / ENCODER if same else None
 
     def _same_index(self) -> bool:
         """Returns whether the live version's lexical index stays; one that was lost is mended."""
@@ -345,26 +330,6 @@ class _Job:
         if mend_lexical(self._live, self._store.folder, self._progress):
             self._report.warnings.append("the cluster had lost the index, which was built again")
         return True
-
-    def _same_vector_index(self) -> bool:
-        assert self._live is not None
-        live = config_from_mapping(self._live.manifest.config)
-        return live.vectors.layout == self._config.vectors.layout
-
-    def _same_settings(self) -> bool:
-        """Returns whether the live version's settings are those of now."""
-        assert self._live is not None
-        live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (live.lexical, live.dense, live.vectors, live.fusion, live.collection) == (
-            now.lexical,
-            now.dense,
-            now.vectors,
-            now.fusion,
-            now.collection,
-        ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (
-            now.elasticsearch.attachment,
-            self.journal_number,
-        )
 
     def _base(self, changes: Changes) -> Base | None:
         """Returns what the new version takes over, None where its rows are better numbered anew."""
@@ -379,88 +344,27 @@ class _Job:
         forward = open_forward_index(self._live.folder / FORWARD)
         return Base(self._live, documents, forward, np.sort(dead_rows))
 
-    def _counts(self, changes: Changes) -> Counts:
-        live = len(changes.seen)
-        rejected, added, changed = (
-            len(changes.rejected),
-            len(changes.added),
-            len(changes.changed),
-        )
-        return Counts(
-            read=changes.num_read,
-            rejected=rejected,
-            added=added,
-            changed=changed,
-            unchanged=live - added - changed,
-            deleted=len(changes.deleted),
-            live=live,
-            empty=0,
-            overridden=changes.num_overridden,
-        )
-
-    def _check(self, changes: Changes) -> None:
-        """Stops the job where what was read must not become a version.
-
-        Raises:
-            RejectedRecords: too many records cannot be used.
-            InputError: there is no document, or too many are gone.
-        """
-        allowed = self._config.documents.max_rejected
-        check_rejected(changes.rejected, allowed, self._rejected_path, "nothing was published")
-        if not changes.seen:
-            raise InputError("the sources hold no document; nothing was published")
-        if changes.num_without_text == len(changes.seen):
-            self._report.warnings.append(
-                f"no document has a text, only titles; {self._hint(changes)}"
-            )
-        if changes.types.mixed:
-            mixed = ", ".join(sorted(changes.types.mixed))
-            self._report.warnings.append(
-                f"these fields hold several types, and are kept as text: {mixed}"
-            )
-        gone = [doc_id for doc_id in changes.deleted if doc_id not in self.journal]
-        share = len(gone) / max(len(changes.before), 1)
-        if share > self.max_shrink:
-            raise InputError(
-                f"{len(gone):,} of {len(changes.before):,} documents ({share:.0%}) are gone from "
-                f"the sources, more than [documents] max_shrink allows ({self.max_shrink:.0%}); "
-                "nothing was published. Is a feed cut short? If they shall go: rankwell index "
-                f"{self._store.folder} --allow-shrink"
-            )
-
-    def _hint(self, changes: Changes) -> str:
-        """Names where a text was looked for, and what else there is."""
-        names = " or ".join(repr(name) for name in self._config.documents.text_fields)
-        found = ", ".join(changes.types.types) or "none"
-        return f"[documents] text_fields expects the text in {names}, other keys found: {found}"
-
     @property
     def _rejected_path(self) -> Path:
         return self._store.folder / REJECTED / f"{self._draft.name}.jsonl"
 
     def _sealed(self, encoder: str, counts: Counts) -> Version:
         fingerprints = {"analysis": self._analyzer.fingerprint, "encoder": encoder}
-        labels = [NOT_JUDGED]
-        if self._live and self._live.has(RANKER):
-            before = self._live.manifest.fingerprints
-            live, now = config_from_mapping(self._live.manifest.config), self._config
-            same = (live.lexical, live.dense, live.fusion) == (now.lexical, now.dense, now.fusion)
-            if same and all(before[name] == fingerprints[name] for name in fingerprints):
-                self._draft.share(self._live, RANKER)
-                self._draft.share(self._live, EVALUATION)
-                fingerprints |= {name: before[name] for name in ("features", "ranker")}
-            else:
-                labels.append(WITHOUT_RANKER)
-        elif self._live and WITHOUT_RANKER in self._live.manifest.labels:
-            labels.append(WITHOUT_RANKER)
-        if WITHOUT_RANKER in labels:
-            self._report.warnings.append(f"the version is {WITHOUT_RANKER}")
+        fingerprints, labels = carry_ranker(
+            self._draft,
+            self._live,
+            fingerprints,
+            same_first_stage=same_first_stage(self._live, self._config),
+        )
+        if self._live is None and has_lost_ranker(self._store):
+            labels = (WITHOUT_RANKER,)
+        self._report.warnings += [f"the version is {label}" for label in labels]
         return self._draft.seal(
             config=self._config.to_mapping(),
             counts=asdict(counts),
             fingerprints=fingerprints,
             journal=self.journal_number,
-            labels=tuple(labels),
+            labels=labels,
         )
 
     def _tick(self, step: str) -> None:
@@ -471,6 +375,7 @@ class _Job:
         self._started = now
 
     def _reported(self, version: str, counts: Counts, *, published: bool) -> IndexReport:
+        release_place(self._store.folder / JOBS)
         report = self._report
         report.version, report.counts, report.published = version, counts, published
         if counts.empty:
@@ -481,6 +386,5 @@ class _Job:
             report.warnings.append(
                 f"{counts.rejected} records were rejected; see {self._rejected_path}"
             )
-        report.peak_memory_bytes = peak_bytes()
         report.write(self._store.folder)
         return report

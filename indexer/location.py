@@ -6,11 +6,13 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from rankwell.data.durable import fsync_folder
 from rankwell.data.errors import InputError, RankwellError, Unavailable
 
 CHUNK_BYTES = 4 << 20
@@ -110,6 +112,8 @@ class Location:
                         file.flush()
                         os.fsync(file.fileno())
                 self._files.mv(part, target)
+                if isinstance(self._files, LocalFileSystem):
+                    fsync_folder(Path(target).parent)
             except Exception:
                 with contextlib.suppress(Exception):  # the first error is the one to tell of
                     self._files.rm_file(part)

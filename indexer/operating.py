@@ -9,12 +9,13 @@ from rich.table import Table
 
 from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.journal import Journal
-from rankwell.data.release import releases
+from rankwell.data.release import REFUSED, releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, VECTORS, Version, VersionStore
 from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
+from rankwell.indexer.labels import labels_of
 from rankwell.indexer.releasing import publish_despite, roll_back
 
 KEPT = 3
@@ -35,7 +36,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "documents": manifest.counts["live"],
         "bytes": num_bytes,
         "ranker": manifest.fingerprints.get("ranker"),
-        "labels": list(manifest.labels),
+        "labels": list(labels_of(store, version)),
         "vector_index": asdict(index),
         "versions": store.names(),
         "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
@@ -57,7 +58,7 @@ def status(folder: Folder, json: Json = False) -> None:
             f"{index.knob or 'fixed'} {point.setting.effort}, shortlist {point.setting.factor}x: "
             f"recall@10 {point.recall:.3f}, {point.ms:.2f} ms{mark}",
         )
-    table.add_row("labels", "; ".join(manifest.labels) or "none")
+    table.add_row("labels", "; ".join(facts["labels"]) or "none")
     table.add_row("changes since", f"{facts['journal']} in the journal")
     table.add_row("versions kept", ", ".join(store.names()))
     if unused := facts["unused_indexes"]:
@@ -123,7 +124,7 @@ def version_rows(folder: Path) -> list[dict[str, Any]]:
                 "by": released.by if released else None,
                 "reason": released.reason if released else "",
                 "refused_for": [check.found for check in checks if not check.passed],
-                "labels": list(manifest.labels),
+                "labels": list(labels_of(store, version)),
             }
         )
     return rows
@@ -195,12 +196,18 @@ def prune(
 def prune_versions(store: VersionStore, keep: int) -> list[str]:
     """Removes all versions but the newest ones, the live one and the one before it.
 
+    One that the gate refused is no way back, and counts only while it is the newest of all.
+
     Raises:
         InputError: another job is at work.
     """
     with store.locked():
         current = store.current_name()
-        kept = set(store.names()[-keep:]) | {current}
+        last = {entry.version: entry.action for entry in releases(store.folder)}
+        refused = {name for name, action in last.items() if action == REFUSED}
+        counted = [name for name in store.names() if name not in refused]
+        # the newest of all may have been refused a moment ago, and be published yet
+        kept = {*counted[-keep:], *store.names()[-1:], current}
         if current is not None:
             kept.add(store.open(current).manifest.parent)
         removed = [name for name in store.names() if name not in kept]

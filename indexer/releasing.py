@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rankwell.data.errors import DamagedVersion, InputError, NotFound, Refused
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Refused, Unavailable
 from rankwell.data.release import (
     DESPITE,
     PUBLISHED,
@@ -18,6 +18,7 @@ from rankwell.data.release import (
 from rankwell.data.terminal import warn
 from rankwell.data.versions import Version, VersionStore
 from rankwell.indexer.engines import follow_live
+from rankwell.indexer.invariants import check_invariants
 
 
 def release(
@@ -25,26 +26,31 @@ def release(
     version: Version,
     live: Version | None,
     gate: Gate | None,
-    checks: Sequence[Check] = (),
 ) -> list[Check]:
     """Reads a version back, asks the gate, and makes it live or leaves the live one.
+
+    Whatever made the version, all that `verify` looks at is looked at here.
 
     Args:
         store: of the collection; its lock is held.
         version: sealed, not live.
         live: the version that is live now, None before the first.
-        gate: judges what the job cannot; None lets everything pass.
-        checks: what the job has found itself.
+        gate: judges the quality; None lets everything pass.
 
     Returns:
         All checks; the version is live if and only if all of them passed.
+
+    Raises:
+        Unavailable: what is needed to judge it is away; the live version stays.
     """
-    store.verify(version.name)
-    size = sum(record.size_bytes for record in version.manifest.files.values())
-    read_back = f"{len(version.manifest.files)} files, {size:,} bytes, match their hashes"
-    found = [*checks, Check("integrity", True, read_back)]
-    if all(check.passed for check in found) and gate is not None:
-        found += gate(store.folder, version, live)
+    try:
+        found = _found(store, version)
+        if all(check.passed for check in found) and gate is not None:
+            found += gate(store.folder, version, live)
+    except Unavailable as error:
+        checks = [Check("judging", False, f"it could not be judged: {error}")]
+        record_release(store.folder, version.name, REFUSED, checks=checks)
+        raise
     passed = all(check.passed for check in found)
     if passed:
         store.set_current(version.name)
@@ -54,6 +60,17 @@ def release(
     if passed:
         _let_follow(store)
     return found
+
+
+def _found(store: VersionStore, version: Version) -> list[Check]:
+    """Reads every file of a version back, and holds its parts against each other."""
+    try:
+        store.verify(version.name)
+        size = sum(record.size_bytes for record in version.manifest.files.values())
+        read_back = f"{len(version.manifest.files)} files, {size:,} bytes, match their hashes"
+        return [Check("integrity", True, read_back), *check_invariants(version)]
+    except DamagedVersion as error:
+        return [Check("integrity", False, str(error))]
 
 
 def _let_follow(store: VersionStore) -> None:

@@ -2,21 +2,26 @@
 
 import json
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.versions import JOBS
+from rankwell.data.durable import replace_text
+from rankwell.data.errors import RankwellError
+from rankwell.data.versions import JOBS, VersionStore
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Documents in and out.
 
-    read = added + changed + unchanged + rejected; live before + added - deleted = live.
+    read = added + changed + unchanged + rejected; before + added - deleted = live.
 
     Attributes:
+        before: documents that were live before.
         read: records of the feeds and the journal, without those that the journal overrides.
         overridden: records of the feeds in whose place a journal entry stands.
         empty: live documents without a word.
@@ -31,6 +36,7 @@ class Counts:
     live: int
     empty: int
     overridden: int = 0
+    before: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +53,7 @@ class IndexReport:
         warnings: sentences for people.
         gate: what the gate checked, and what it found.
         encoded: documents that the encoder read; the vectors of all others were there.
+        error: why the job stopped before its end, None where it did not.
     """
 
     version: str
@@ -60,12 +67,28 @@ class IndexReport:
     gate: list[dict[str, Any]] = field(default_factory=list)
     peak_memory_bytes: int = 0
     encoded: int = 0
+    error: str | None = None
 
     def write(self, folder: Path) -> Path:
         """Writes the report into the collection's jobs folder."""
+        self.peak_memory_bytes = peak_bytes()
         path = folder / JOBS / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-index.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        replace_text(path, json.dumps(asdict(self), indent=1) + "\n")
         return path
+
+
+@contextmanager
+def written_if_stopped(report: IndexReport, folder: Path) -> Iterator[None]:
+    """Writes a job's report where an error ends it, as far as the disk takes it."""
+    try:
+        yield
+    except BaseException as error:
+        report.error = str(error) if isinstance(error, RankwellError) else repr(error)
+        report.published = False
+        with suppress(OSError, RankwellError):
+            report.version = VersionStore(folder).current_name() or ""
+            report.write(folder)
+        raise
 
 
 def peak_bytes() -> int:

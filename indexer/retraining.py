@@ -1,7 +1,8 @@
 """Training word vectors again, and the encoder that starts from them, as a new version."""
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rankwell.data.analysis import Analyzer
@@ -18,7 +19,6 @@ from rankwell.data.versions import (
     FORWARD,
     JOBS,
     LEXICAL,
-    RANKER,
     REJECTED,
     VECTORS,
     Version,
@@ -29,8 +29,10 @@ from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.documents_encoding import ENCODED
 from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, WORK, compact_rows
+from rankwell.indexer.job import WORK, compact_rows
+from rankwell.indexer.labels import carry_ranker
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.space import room_on
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
@@ -102,6 +104,7 @@ def publish_encoder(
     settings: dict[str, dict[str, object]],
     gate: Gate | None,
     progress: Progress = silent,
+    evaluated: Callable[[Version, CollectionEncoder], Mapping[str, object] | None] | None = None,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
@@ -111,11 +114,12 @@ def publish_encoder(
         settings: the sections of the configuration that it was trained by.
         gate: judges the version before it becomes live; None lets everything pass.
         progress: told of the documents that are encoded.
+        evaluated: gives the figures that the gate will judge by, None where it needs none.
 
     Raises:
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
-    with store.draft() as draft:
+    with store.draft() as draft, room_on(store.folder):
         live = store.open()
         for part in (DOCUMENTS, ANALYSIS, FORWARD):
             draft.share(live, part)
@@ -137,21 +141,21 @@ def publish_encoder(
             )
         else:
             draft.share(live, LEXICAL)
-        fingerprints = {**before.fingerprints, "encoder": encoder.fingerprint}
-        labels = [NOT_JUDGED]
-        if live.has(RANKER) and before.fingerprints["encoder"] == encoder.fingerprint:
-            draft.share(live, RANKER)
-            draft.share(live, EVALUATION)
-        else:
-            fingerprints = {name: fingerprints[name] for name in ("analysis", "encoder")}
-            if live.has(RANKER) or WITHOUT_RANKER in before.labels:
-                labels.append(WITHOUT_RANKER)
+        fingerprints = {
+            "analysis": before.fingerprints["analysis"],
+            "encoder": encoder.fingerprint,
+        }
+        fingerprints, labels = carry_ranker(draft, live, fingerprints, same_first_stage=True)
+        is_known = (draft.folder / EVALUATION).exists()
+        figures = None if is_known or evaluated is None else evaluated(live, encoder)
+        if figures is not None:
+            (draft.folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
         version = draft.seal(
             config={**before.config, **settings},
             counts=before.counts,
             fingerprints=fingerprints,
             journal=before.journal,
-            labels=tuple(labels),
+            labels=labels,
         )
         checks = release(store, version, live, gate)
     shutil.rmtree(shards, ignore_errors=True)

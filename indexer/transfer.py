@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from rankwell.data.config import CONFIG_FILE, config_from_mapping, render_config
 from rankwell.data.errors import ConfigError, DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.journal import Journal
+from rankwell.data.manifest import FileRecord, Manifest, parse_manifest
 from rankwell.data.progress import Progress, silent
 from rankwell.data.release import PUBLISHED, record_release
 from rankwell.data.versions import (
@@ -28,15 +29,12 @@ from rankwell.data.versions import (
     JOBS,
     MANIFEST,
     Draft,
-    FileRecord,
-    Manifest,
     VersionStore,
-    parse_manifest,
 )
 from rankwell.indexer.location import CHUNK_BYTES, Location
 
 # Downloads that are whole, by hash; they outlive a pull that was interrupted.
-_PULLED = "pulled"
+PULLED = "pulled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,8 @@ def pull(
     """Makes a version of what a location holds, and makes it the live one.
 
     A file that a version of the folder has is taken from there. A new folder gets a rankwell.toml
-    with the version's settings.
+    with the version's settings. A version that is here already is verified, and copied again where
+    it is damaged.
 
     Args:
         location: where from.
@@ -134,15 +133,11 @@ def pull(
     config = _config_text(location, manifest)
     store = VersionStore(folder)
     copied = Transfer(name, len(manifest.files), 0, 0)
-    if name in store.names():
-        if (store.open(name).folder / MANIFEST).read_bytes() != content:
-            raise InputError(
-                f"{folder} has another version {name} than '{location}'; pull into another folder"
-            )
-    else:
+    here = _is_here(store, name, manifest, location)
+    if here is not True:
         folder.mkdir(parents=True, exist_ok=True)
-        with store.draft() as draft:
-            pulled = folder / JOBS / _PULLED
+        with store.draft() if here is None else store.mending(name) as draft:
+            pulled = folder / JOBS / PULLED
             pulled.mkdir(exist_ok=True)
             told = _download(location, name, manifest.files, store, draft, pulled, progress)
             draft.adopt(content)
@@ -151,8 +146,9 @@ def pull(
     if not (folder / CONFIG_FILE).exists():
         _write_whole(folder / CONFIG_FILE, [config.encode()])
     if store.current_name() != name:
-        store.set_current(name)
-        record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
+        with store.locked():
+            store.set_current(name)
+            record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
     return copied
 
 
@@ -175,6 +171,32 @@ def published_name(location: Location) -> str:
             f"{CURRENT} at '{location}' holds '{name[:20]}', not a version's name; push again"
         )
     return name
+
+
+def _is_here(store: VersionStore, name: str, manifest: Manifest, location: Location) -> bool | None:
+    """Returns whether a version is here as it was pushed; None: not at all, False: damaged.
+
+    Raises:
+        InputError: another version has its name here.
+    """
+    if name not in store.names():
+        return None
+    try:
+        version = store.verify(name)
+    except DamagedVersion:
+        with contextlib.suppress(DamagedVersion):
+            _check_same(store.folder, store.manifest(name), manifest, location)
+        return False
+    _check_same(store.folder, version.manifest, manifest, location)
+    return True
+
+
+def _check_same(folder: Path, here: Manifest, there: Manifest, location: Location) -> None:
+    if here != there:
+        raise InputError(
+            f"{folder} has another version {there.version} than '{location}'; pull into another "
+            "folder"
+        )
 
 
 class _Told:

@@ -1,25 +1,29 @@
 """The pieces of a running job, kept until it publishes, so that a restart does nothing twice.
 
-    jobs/work/ledger.jsonl     a line for each finished piece: its name, its key, its files' hashes
+    jobs/work/ledger.jsonl     a line for each finished piece: its name, its key, which libraries
+                               made it, its files' hashes
     jobs/work/NAME/            the files of a piece
     jobs/work/full             there where a full job left the pieces
+    jobs/work/.JOB/            where the workers of one job write; what is whole is moved
 
 A piece is finished when its files are fsynced and hashed and its line in the ledger is fsynced. Its
 key is made of everything that it was made from: a restart takes over a piece whose key is the same
-and whose files still have their hashes, and makes all others again.
+and whose files still have their hashes, and makes all others again, those too that other versions
+of rankwell or of its libraries have made.
 """
 
 import hashlib
 import json
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rankwell.data.durable import append_line, fsync_folder
-from rankwell.data.versions import FileRecord, file_record
+from rankwell.data.manifest import FORMAT_VERSION, FileRecord, file_record, library_versions
 
 LEDGER = "ledger.jsonl"
 _FULL = "full"
@@ -31,7 +35,12 @@ def key_of(*parts: Any) -> str:
 
 
 class Work:
-    """The work folder of one collection; the lock on the collection guards it."""
+    """The work folder of one collection; the lock on the collection guards it.
+
+    Attributes:
+        folder: of the pieces.
+        own_folder: where this job's workers write, and no other's; made by whoever needs it.
+    """
 
     def __init__(self, folder: Path, *, full: bool = False) -> None:
         """Reads what an earlier job has finished; a full one takes over from a full one only."""
@@ -45,14 +54,19 @@ class Work:
             (folder / _FULL).touch()
         else:
             (folder / _FULL).unlink(missing_ok=True)
+        for stale in folder.glob(".*"):  # of a job that died; its workers may take a moment more
+            shutil.rmtree(stale, ignore_errors=True)
+        self.own_folder = folder / f".{uuid.uuid4().hex}"
         self._lock = threading.Lock()
+        self._made_by = key_of(FORMAT_VERSION, library_versions())
         self._pieces: dict[str, tuple[str, dict[str, FileRecord]]] = {}
         ledger = folder / LEDGER
         for line in ledger.read_bytes().splitlines() if ledger.exists() else ():
             try:
                 entry = json.loads(line)
                 files = {path: FileRecord(**record) for path, record in entry["files"].items()}
-                self._pieces[entry["name"]] = (entry["key"], files)
+                if entry["made_by"] == self._made_by:
+                    self._pieces[entry["name"]] = (entry["key"], files)
             except (ValueError, KeyError, TypeError):  # cut off by a crash: the piece is made again
                 continue
 
@@ -81,7 +95,7 @@ class Work:
         for path in [p for p in folder.rglob("*") if p.is_dir()] + [folder, self.folder]:
             fsync_folder(path)
         records = {path: asdict(record) for path, record in files.items()}
-        line = json.dumps({"name": name, "key": key, "files": records})
+        line = json.dumps({"name": name, "key": key, "made_by": self._made_by, "files": records})
         with self._lock:
             append_line(self.folder / LEDGER, line)
             self._pieces[name] = (key, files)

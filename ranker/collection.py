@@ -134,8 +134,10 @@ class Collection(Searchable):
         self._titles = Titles()
         folded = version.manifest.journal
         self.journal = Journal(folder, folded=folded)
+        # a journal remembers how far it was read: this one by us, the other by whoever asks
+        followed = Journal(folder, folded=folded)
         self._live = LiveReader(
-            self.journal, folded, self.documents, self.pool, self.analyzer, self.encoder
+            followed, folded, self.documents, self.pool, self.analyzer, self.encoder
         )
         self._with_journal = with_journal
         self.refresh()

@@ -28,17 +28,23 @@ from rankwell.data.versions import (
     FORWARD,
     JOBS,
     LEXICAL,
+    VERSIONS,
     Version,
     VersionStore,
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
+from rankwell.evaluation.judged import Judged as EvaluatedQueries
+from rankwell.evaluation.judged import judgments_hash, load_judged
+from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
+from rankwell.indexer.labels import labels_of
 from rankwell.indexer.retraining import publish_encoder
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
+from rankwell.ranker.learning import CUT
 from rankwell.ranker.opening import open_version
 from rankwell.training.group import Group, process_group, rank
 
@@ -105,19 +111,54 @@ def train_encoder(
     if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
         live = store.open()
         with _opened(folder, live) as collection:
-            return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
+            return EncoderReport(live.name, fit(collection).facts, labels_of(store, live))
     compact_rows(folder, progress)
 
     def fitted(live: Version) -> CollectionEncoder:
         with _opened(folder, live) as collection:
             return fit(collection)
 
+    def evaluated(live: Version, encoder: CollectionEncoder) -> dict[str, object] | None:
+        """Searches with encoders that did not see the query, where nothing else can judge."""
+        saw = encoder.facts.get(JUDGED_QUERIES)
+        # three more trainings of a transformer are more than a figure is worth
+        if gate is None or not saw or config.dense.encoder == TRANSFORMER:
+            return None
+        if load_judgments(config.judgments, "dev", folder):
+            return None
+        with _opened(folder, live) as collection:
+            return _figures(collection, load_judged(config, folder, "train"), config, progress)
+
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "dense", "finetuning")}
-    version = publish_encoder(store, fitted, settings, gate, progress)
+    version = publish_encoder(store, fitted, settings, gate, progress, evaluated)
     shutil.rmtree(scratch, ignore_errors=True)  # only now: until then, the training can be resumed
     facts = load_encoder(version.folder / ENCODER).facts
-    return EncoderReport(version.name, facts, version.manifest.labels)
+    return EncoderReport(version.name, facts, labels_of(store, version))
+
+
+def _figures(
+    collection: Collection, judged: EvaluatedQueries, config: Config, progress: Progress
+) -> dict[str, object]:
+    """Returns nDCG@10 as it would be served, each query found by an encoder that did not see it."""
+    relevances = judged.relevances
+    queries = {}
+    for query_id, text in judged.texts.items():
+        relevant = [doc_id for doc_id, grade in relevances[query_id].items() if grade > 0]
+        rows = collection.documents.rows_of(relevant)
+        queries[query_id] = Judged(text, tuple(rows[rows >= 0].tolist()))
+    run = {}
+    with _folded_collections(collection, queries, config, progress, served=True) as unseen:
+        for query_id, query in queries.items():
+            ranking = unseen[query_id].rank(query.text).first(CUT)
+            run[query_id] = unseen[query_id].doc_ids(ranking, ranking.scored.rows_K)
+    measured = measure_run(judged.judgments, run, parse_measures(f"nDCG@{CUT}"))
+    return {
+        "measure": f"nDCG@{CUT}",
+        "on": "training queries, each by an encoder that did not see it",
+        "served": measured.per_query[f"nDCG@{CUT}"],
+        "judgments": {query_id: judgments_hash(relevances[query_id]) for query_id in queries},
+    }
 
 
 def _fitted(
@@ -189,27 +230,58 @@ def unseen_collections(
     if not collection.encoder.facts.get(JUDGED_QUERIES):
         yield dict.fromkeys(queries, collection)
         return
+    config = config_from_mapping(collection.version.manifest.config)
+    with _folded_collections(collection, queries, config, progress) as collections:
+        yield collections
+
+
+@contextlib.contextmanager
+def _folded_collections(
+    collection: Collection,
+    queries: Mapping[str, Judged],
+    config: Config,
+    progress: Progress,
+    *,
+    served: bool = False,
+) -> Iterator[dict[str, Collection]]:
+    """Gives each query a collection whose encoder learnt from the queries of other folds alone.
+
+    As it is served, or as a ranker learns from it.
+    """
     fold_of = {query_id: place % FOLDS for place, query_id in enumerate(sorted(queries))}
     with contextlib.ExitStack() as stack:
         folds = []
         for fold in range(FOLDS):
-            others = [query for query_id, query in queries.items() if fold_of[query_id] != fold]
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=collection.folder / JOBS))
-            version = _with_encoder_of(collection, others, Path(scratch), progress)
-            folds.append(stack.enter_context(_opened(collection.folder, version)))
+            others = [
+                query
+                for query_id, query in queries.items()
+                if fold_of[query_id] != fold and query.rows
+            ]
+            # a draft that the next job removes, should this one die
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(dir=collection.folder / VERSIONS, prefix=".draft-fold-")
+            )
+            version = _with_encoder_of(collection, others, Path(scratch), config, progress)
+            opened = open_version(
+                collection.folder, version, with_ranker=served, with_journal=False
+            )
+            folds.append(stack.enter_context(opened))
         yield {query_id: folds[fold] for query_id, fold in fold_of.items()}
 
 
 def _with_encoder_of(
-    collection: Collection, judged: Sequence[Judged], scratch: Path, progress: Progress
+    collection: Collection,
+    judged: Sequence[Judged],
+    scratch: Path,
+    config: Config,
+    progress: Progress,
 ) -> Version:
     """Returns the collection's version with another encoder, in a folder for a while."""
     live = collection.version
     for part in (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL):
         (scratch / part).symlink_to((live.folder / part).absolute())
     forward = collection.pool.forward
-    config = config_from_mapping(live.manifest.config)
-    with tempfile.TemporaryDirectory(dir=scratch.parent) as training:
+    with tempfile.TemporaryDirectory(dir=scratch.parent, prefix=".draft-fold-") as training:
         encoder = _fitted(collection, judged, config, Path(training), progress)
         write_vectors(scratch, encoder, forward, collection.documents, config, progress=progress)
     fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}

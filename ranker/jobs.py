@@ -14,10 +14,13 @@ from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
+from rankwell.evaluation.judged import judgments_hash
 from rankwell.indexer.building import PARTS
 from rankwell.indexer.encoding import Judged
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.space import room_on
 from rankwell.ranker.boosting import learn_trees
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.encoders import unseen_collections
@@ -36,9 +39,6 @@ from rankwell.ranker.learning import CUT, Example, learn
 from rankwell.ranker.opening import open_version
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import QUERY_PLACES, BoostedRanker, DeepRanker, Ranker
-
-UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
-_FEW_QUERIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,14 @@ def train_ranker(
     store = VersionStore(folder)
     if config.attached and store.current_name() is None:
         index_collection(folder, progress=progress)  # of a sample; all else stays where it is
-    with store.draft() as draft:
+    with store.draft() as draft, room_on(folder):
         live = store.open()
         for part in PARTS:
             draft.share(live, part)
         with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
             warnings: tuple[str, ...] = ()
+            train: list[JudgedQuery] = []
+            dev: list[JudgedQuery] = []
             if features is not None:
                 fit = FirstStageFit.configured(collection.config)
                 encoder = collection.encoder.fingerprint
@@ -122,9 +124,10 @@ def train_ranker(
                 with unseen_collections(collection, seen, progress) as collections:
                     trained = _learn(collection, collections, train + dev, dev, config, progress)
         trained.ranker.save(draft.folder / RANKER)
-        (draft.folder / EVALUATION).write_text(json.dumps(_figures(trained), indent=1) + "\n")
-        kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
-        labels = (*kept, *((UNDERPOWERED,) if len(trained.fused) < _FEW_QUERIES else ()))
+        (draft.folder / EVALUATION).write_text(
+            json.dumps(_figures(trained, train, dev), indent=1) + "\n"
+        )
+        labels = tuple(label for label in live.manifest.labels if label != WITHOUT_RANKER)
         version = draft.seal(
             config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
             counts=live.manifest.counts,
@@ -140,9 +143,6 @@ def train_ranker(
     if not all(check.passed for check in checks):
         raise refusal(folder, version.name, checks)
     return _report(version, trained, warnings)
-
-
-_JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
 
 
 def _judged_queries(
@@ -239,12 +239,18 @@ def trained_on(
     return Trained(ranker, learned.fused, learned.ranked, facts)
 
 
-def _figures(trained: Trained) -> dict[str, object]:
+def _figures(
+    trained: Trained, train: Sequence[JudgedQuery], dev: Sequence[JudgedQuery]
+) -> dict[str, object]:
+    # a query whose relevant documents are no candidates teaches nothing, and counts all the same
+    nothing = {query.query_id: 0.0 for query in dev or train if query.relevant}
+    judgments = {query.query_id: judgments_hash(query.labels) for query in (*train, *dev)}
     return {
         "measure": f"nDCG@{CUT}",
         "on": "training queries, each by rankers that did not see it",
-        "fused": trained.fused,
-        "ranked": trained.ranked,
+        "fused": {**nothing, **trained.fused},
+        "ranked": {**nothing, **trained.ranked},
+        **({"judgments": judgments} if judgments else {}),  # none of a file of features
     }
 
 

@@ -25,6 +25,8 @@ from rankwell.data.records import Document
 from rankwell.ranker.pool import Pool, joined_pool, pool_of_texts
 from rankwell.ranker.terms import QueryTerms, resolve
 
+_PATIENCE_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class LivePart:
@@ -102,10 +104,14 @@ class LiveReader:
         self._refreshing = threading.Lock()
 
     def refresh(self) -> None:
-        """Takes in what was appended; another thread that does so already is not waited for."""
-        if not self.fault and self._journal.unchanged():
+        """Takes in what was appended; another thread that does so already is waited for.
+
+        Not for ever: past a second what is there is searched, and the rest by the next search.
+        """
+        # in this order: what another thread has read it may not have taken in yet
+        if not self.fault and self._journal.unchanged() and not self._refreshing.locked():
             return
-        if not self._refreshing.acquire(blocking=False):
+        if not self._refreshing.acquire(timeout=_PATIENCE_SECONDS):
             return
         try:
             while entries := self._journal.entries(self._number):

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from rankwell.data.errors import NotFound, RankwellError
+from rankwell.data.journal import Followed
 from rankwell.data.versions import DOCUMENTS, MANIFEST, VERSIONS, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import published_name, pull
@@ -196,6 +197,7 @@ class LocationFollower:
             if not VersionStore(folder).names():
                 raise
             say_trouble(f"serving what was pulled before: {error}")
+        self._followed = Followed(folder)  # a journal of its own would end all pulls
 
     def look(self, live: Live) -> None:
         """Pulls where the location names another version than at the last look."""

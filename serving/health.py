@@ -3,6 +3,8 @@
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
+from rankwell.data.versions import VersionStore
+from rankwell.indexer.labels import labels_of
 from rankwell.serving.answers import json_answer
 from rankwell.serving.following import Live
 from rankwell.serving.metrics import Metrics
@@ -16,13 +18,14 @@ def health_router(live: Live) -> APIRouter:
     def version() -> Response:
         with live.collection() as collection:
             manifest, stages = collection.version.manifest, collection.stage_names
+            labels = labels_of(VersionStore(collection.folder), collection.version)
         return json_answer(
             {
                 "version": manifest.version,
                 "created_at": manifest.created_at,
                 "documents": manifest.counts["live"],
                 "stages": stages,
-                "labels": manifest.labels,
+                "labels": labels,
                 "fingerprints": manifest.fingerprints,
                 "troubles": live.troubles,
             }

@@ -36,14 +36,14 @@ class _Commands(TyperGroup):
             where = f" ({error.filename})" if error.filename else ""
             what = error.strerror or str(error)
             err.print(
-                f"rankwell: {what}{where}; what was live before is live now",
+                f"rankwell: {what}{where}; rankwell status says what is live",
                 style="red",
                 markup=False,
                 soft_wrap=True,
             )
             sys.exit(Unavailable.exit_code)
         except KeyboardInterrupt:
-            err.print("rankwell: interrupted; what was live before is live now, run it again")
+            err.print("rankwell: interrupted; a version is live whole or not at all, run it again")
             sys.exit(INTERRUPTED)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rankwell.data import durable
-from rankwell.data.durable import append_line, exchange, fsync_folder, replace_text
+from rankwell.data.durable import append_line, exchange, fsync_folder, link_or_copy, replace_text
 
 
 def test_lines_are_appended_in_order(tmp_path: Path) -> None:
@@ -55,6 +55,19 @@ def test_a_line_is_on_the_disk_when_the_call_returns(
     assert names == ["log", tmp_path.name]  # the file, then its name in the folder
     append_line(tmp_path / "log", "second")
     assert names[2:] == ["log"]
+
+
+def test_where_there_are_no_hard_links_a_copy_is_made_to_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(durable.os, "link", refused)
+    names = synced(monkeypatch)
+    (tmp_path / "one").write_text("content")
+    link_or_copy(tmp_path / "one", tmp_path / "other")
+    assert ((tmp_path / "other").read_text(), names) == ("content", ["other"])
 
 
 def test_a_text_is_replaced_whole_and_durably(

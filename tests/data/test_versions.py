@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.manifest import FORMAT_VERSION
 from rankwell.data.versions import MANIFEST, Draft, Version, VersionStore
 
 COUNTS = {"read": 2, "added": 2, "live": 2}
@@ -306,13 +307,13 @@ def test_a_file_that_the_manifest_does_not_list_is_found(store: VersionStore, pa
         (b"\xff{}", r"manifest\.json cannot be read"),
         (
             json.dumps({"format_version": 99}).encode(),
-            "has format 99; this rankwell reads format 2: read it with rankwell",
+            "has format 99; this rankwell reads format 3: read it with rankwell",
         ),
         (
             json.dumps({"format_version": 1}).encode(),
-            "has format 1; this rankwell reads format 2: bring it up to date with rankwell index",
+            "has format 1; this rankwell reads format 3: bring it up to date with rankwell index",
         ),
-        (json.dumps({"format_version": 2}).encode(), r"manifest\.json cannot be read"),
+        (json.dumps({"format_version": FORMAT_VERSION}).encode(), r"manifest\.json cannot be read"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_does_not_open(

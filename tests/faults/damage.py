@@ -1,6 +1,7 @@
 """Damages every file of a version: flips a bit, cuts off the end, empties it, takes it away.
 
     python tests/faults/damage.py --flips 20 --seed 1
+    python tests/faults/damage.py --each-kind   # one flip in a file of each kind, no next job
 
 After each: `verify` names the file; whoever opens and searches gets an answer or a sentence, never
 a crash of the interpreter; the next job makes what it would have made without the damage, or
@@ -86,8 +87,8 @@ def next_job(folder: Path, built: Templates) -> str:
     return "as without"
 
 
-def one(place: tuple[str, str], built: Templates, folder: Path) -> str:
-    """Damages one file and checks; returns how it ended."""
+def one(place: tuple[str, str], built: Templates, folder: Path, with_job: bool = True) -> str:
+    """Damages one file and checks, also the next job if asked; returns how it ended."""
     file, how = place
     shutil.copytree(built.folders["incremental"], folder)
     try:
@@ -95,6 +96,8 @@ def one(place: tuple[str, str], built: Templates, folder: Path) -> str:
         problem = forked(partial(named, folder, file))
         assert not problem, problem
         found = forked(partial(searched, folder))
+        if not with_job:
+            return str(found)
         return f"{found}, then {forked(partial(next_job, folder, built))}"
     finally:
         shutil.rmtree(folder)
@@ -114,10 +117,16 @@ def places(built: Templates, flips: int, seed: int) -> list[tuple[str, str]]:
     return found
 
 
+def kind_of(file: str) -> str:
+    """Returns what a file is: its path, or its suffix among those whose names are by chance."""
+    return f"lexical/*{Path(file).suffix}" if file.startswith("lexical/") else file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--flips", type=int, default=5, help="of each file")
     parser.add_argument("--file", default="", help="damage only files with this in their path")
+    parser.add_argument("--each-kind", action="store_true", help="one flip, and no next job")
     parser.add_argument("--most", type=int, help="faults, drawn from all of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="FILE@DAMAGE", help="one fault, as failures name it")
@@ -128,6 +137,9 @@ def main() -> None:
         settled()
         chosen = places(built, arguments.flips, arguments.seed)
         chosen = [place for place in chosen if arguments.file in place[0]]
+        if arguments.each_kind:
+            flips = {kind_of(file): (file, how) for file, how in chosen if how.startswith("flip")}
+            chosen = list(flips.values())
         if arguments.most:
             chosen = random.Random(arguments.seed).sample(chosen, arguments.most)
         if arguments.only:
@@ -135,7 +147,7 @@ def main() -> None:
             chosen = [(file, how)]
         for place in chosen:
             try:
-                told[one(place, built, folder / "one")] += 1
+                told[one(place, built, folder / "one", not arguments.each_kind)] += 1
             except (AssertionError, Died) as error:
                 num_failed += 1
                 line = f"--only {'@'.join(place)}"

@@ -5,7 +5,8 @@
 Where mounting is allowed, a small file system in memory has so many pages left, from next to none
 to more than enough. In any case, from each of the job's file-system steps on no file may grow.
 After each: the job said in one sentence what is wrong (exit 4), the old version answers as before,
-and once there is room the job makes what an undisturbed one makes.
+and once there is room the job makes what an undisturbed one makes. A third of the jobs at least
+must have stopped, or nothing was shown.
 """
 
 import argparse
@@ -137,6 +138,13 @@ def main() -> None:
                 print(f"{error}\nto reproduce: python tests/faults/full_disk.py {line}", flush=True)
         if "disk" in kinds:
             subprocess.run(["umount", str(small)], check=True)
+    if not arguments.only:
+        for kind in kinds:
+            num_jobs = sum(place[1] == kind for place in chosen)
+            num_stopped = sum(n for what, n in told.items() if what.startswith(f"{kind}: stopped"))
+            if 3 * num_stopped < num_jobs:
+                num_failed += 1
+                print(f"{kind}: only {num_stopped} of {num_jobs} jobs were stopped")
     print(f"{len(chosen)} full disks ({', '.join(kinds)}), {num_failed} failed; {dict(told)}")
     sys.exit(bool(num_failed))
 

@@ -1,6 +1,7 @@
 """Kills the batch job at its file-system steps and at random moments.
 
     python tests/faults/kill.py --kills 200 --seed 1
+    python tests/faults/kill.py --fault kill power --kills 20 10
     python tests/faults/kill.py                      # every step, and random moments
     python tests/faults/kill.py --fault power        # what was not fsynced is lost, too
     python tests/faults/kill.py --fault fsync        # an fsync fails, in place of a kill
@@ -8,7 +9,8 @@
 Steps are the calls that make, write, fsync, name, link or remove files. Every path of the job is
 taken: the first build, an incremental one, a full one. After each fault the version that was live
 must open, verify and answer as before, and the job run again must make what an undisturbed one
-makes, without doing finished pieces again. A failure prints the line that reproduces it.
+makes, without doing finished pieces again. A failure prints the line that reproduces it. Faults
+that hit are counted: for a job that ended before its fault came, another is disturbed.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,8 +159,8 @@ def counted(folder: Path, path: str, only: str) -> tuple[list[str], float]:
     return steps.names, time.perf_counter() - started
 
 
-def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) -> None:
-    """Runs a job that is killed, or one of whose fsyncs fails."""
+def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) -> bool:
+    """Runs a job that is killed, or one of whose fsyncs fails; returns whether that one did."""
     steps = Steps(int(at), killed_now)
     if kind == "second":
         threading.Timer(at, killed_now).start()
@@ -175,6 +177,7 @@ def job_with_fault(folder: Path, path: str, fault: str, kind: str, at: float) ->
     # tantivy's files differ in number, so a job may end before the step
     noticed = any("Input/output error" in sentence for sentence in said)
     assert noticed or not steps.reached, f"the job went on after the fault: {said}"
+    return noticed
 
 
 Place = tuple[str, str, str, float]
@@ -183,8 +186,11 @@ Place = tuple[str, str, str, float]
 
 def places(
     fault: str, num_faults: int, seed: int, built: Templates, folder: Path
-) -> Iterator[Place]:
-    """Yields faults: steps in turn, then moments; a quarter as many as steps without a number."""
+) -> tuple[list[Place], Iterator[Place]]:
+    """Returns faults, steps and then moments, and more steps by chance, without end.
+
+    Without a number these are all steps, and a quarter as many moments.
+    """
     steps: list[Place] = []
     seconds = {}
     for path in PATHS:
@@ -197,58 +203,73 @@ def places(
     chance = random.Random(seed)
     num_moments = (num_faults or len(steps)) // 4 if fault == "kill" else 0
     num_steps = num_faults - num_moments if num_faults else len(steps)
-    yield from sorted(chance.sample(steps, min(num_steps, len(steps))))
+    first = sorted(chance.sample(steps, min(num_steps, len(steps))))
     for _ in range(num_moments):
         path = chance.choice(PATHS)
-        yield fault, path, "second", round(seconds[path] * chance.random(), 4)
+        first.append((fault, path, "second", round(seconds[path] * chance.random(), 4)))
+    return first, iter(lambda: chance.choice(steps), None)
 
 
-def one(place: Place, built: Templates, folder: Path) -> str:
-    """Does one fault and checks what is left; returns what was live."""
+def one(place: Place, built: Templates, folder: Path) -> tuple[bool, str]:
+    """Does one fault and checks what is left; returns whether it hit, and what was live."""
     fault, path, kind, at = place
     shutil.copytree(built.folders[path], folder)
     try:
         try:
-            forked(partial(job_with_fault, folder, path, fault, kind, at))
+            hit = forked(partial(job_with_fault, folder, path, fault, kind, at))
         except Died as died:
             if died.args != (signal.SIGKILL,):
                 raise
-        return str(forked(partial(check_resumed, folder, path, built)))
+            hit = True
+        return hit, str(forked(partial(check_resumed, folder, path, built)))
     finally:
         shutil.rmtree(folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=0, help="of each kind; 0: at every step")
+    parser.add_argument(
+        "--kills", type=int, nargs="+", default=[0], help="of each fault; 0: at every step"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fault", choices=("kill", "power", "fsync"), nargs="+", default=["kill"])
     parser.add_argument("--only", metavar="FAULT:PATH:KIND:PLACE", help="as a failure names it")
     arguments = parser.parse_args()
-    num_done = num_failed = 0
-    live = Counter[str]()
+    if len(arguments.kills) not in (1, len(arguments.fault)):
+        parser.error("--kills takes one number, or one for each fault")
+    wanted = arguments.kills * (len(arguments.fault) // len(arguments.kills))
+    num_failed = 0
+    hits, live = Counter[str](), Counter[str]()
     with workplace() as folder:
         built = templates(folder / "templates")
         settled()
-        chosen: Iterable[Place] = (
-            place
-            for fault in arguments.fault
-            for place in places(fault, arguments.kills, arguments.seed, built, folder / "one")
-        )
-        if arguments.only:
-            fault, path, kind, at = arguments.only.split(":")
-            chosen = [(fault, path, kind, float(at))]
-        for place in chosen:
-            num_done += 1
+
+        def done(place: Place) -> bool:
+            """Does one fault; returns whether it hit, also where something failed then."""
+            nonlocal num_failed
             try:
-                live[one(place, built, folder / "one")] += 1
+                hit, which = one(place, built, folder / "one")
+                live[which] += hit
             except (AssertionError, Died) as error:
-                num_failed += 1
+                num_failed, hit = num_failed + 1, True
                 line = f"--only {':'.join(map(str, place))}"
                 print(f"{error}\nto reproduce: python tests/faults/kill.py {line}", flush=True)
-            if num_done % 50 == 0:
-                print(f"{num_done} faults, {num_failed} failed", flush=True)
-    print(f"{num_done} faults, {num_failed} failed; live was then: {dict(live)}")
+            hits[place[0]] += hit
+            if hit and sum(hits.values()) % 50 == 0:
+                print(f"{sum(hits.values())} faults, {num_failed} failed", flush=True)
+            return hit
+
+        if arguments.only:
+            fault, path, kind, at = arguments.only.split(":")
+            done((fault, path, kind, float(at)))
+        else:
+            for fault, number in zip(arguments.fault, wanted, strict=True):
+                first, more = places(fault, number, arguments.seed, built, folder / "one")
+                for place in first:
+                    done(place)
+                while number and hits[fault] < number:  # jobs that ended before their fault
+                    done(next(more))
+    print(f"hit: {dict(hits)}; {num_failed} failed; live was then: {dict(live)}")
     sys.exit(bool(num_failed))
 
 

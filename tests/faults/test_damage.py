@@ -95,10 +95,11 @@ def test_a_folder_that_is_its_own_source_does_not_read_what_we_wrote(collection_
     assert not list((folder / "rejected").iterdir())
 
 
-def test_a_disk_that_is_full_is_one_sentence(collection_of) -> None:
+@pytest.mark.parametrize("command", ["index DIR", "train words DIR", "delete DIR 1 --erase"])
+def test_a_disk_that_is_full_is_one_sentence(collection_of, command: str) -> None:
     folder = collection_of(*LINES)
     (folder / "corpus.jsonl").write_text("\n".join(LINES[:1]))
-    limited = f"ulimit -f 1; exec {COMMAND} index {folder}"
+    limited = f"ulimit -f 1; exec {COMMAND} {command.replace('DIR', str(folder))}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "File too large" in done.stderr

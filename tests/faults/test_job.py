@@ -26,7 +26,8 @@ from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.records import Document
 from rankwell.data.versions import VersionStore
 from rankwell.indexer import job as batch
-from rankwell.indexer import report
+from rankwell.indexer import report, shards
+from rankwell.indexer.executors import InProcess
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.releasing import roll_back
@@ -41,9 +42,10 @@ LINES = [f'{{"_id": "{i}", "text": "word{i} wing flow {i % 7}"}}' for i in range
 @pytest.mark.parametrize(
     "options",
     [
-        ("kill.py", "--kills", "10", "--fault", "kill", "power", "fsync"),
+        ("kill.py", "--fault", "kill", "power", "fsync", "--kills", "20", "8", "8"),
         ("full_disk.py", "--sizes", "6"),
-        ("damage.py", "--flips", "2", "--most", "10"),
+        ("damage.py", "--flips", "2", "--most", "6"),
+        ("damage.py", "--each-kind", "--flips", "1"),
     ],
     ids=lambda options: " ".join(options),
 )
@@ -51,7 +53,46 @@ def test_a_fault_harms_nothing_that_is_live_and_the_job_goes_on(options: tuple[s
     command = [sys.executable, "-W", "ignore", HERE / options[0], *options[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " 0 failed" in done.stdout.splitlines()[-1]
+    said = done.stdout.splitlines()[-1]
+    assert " 0 failed" in said
+    if "kill.py" in options:
+        assert said.startswith("hit: {'kill': 20, 'power': 8, 'fsync': 8}")
+
+
+def test_a_killed_job_of_two_workers_is_taken_up_where_it_was(
+    tmp_path: Path, collection_of: CollectionOf
+) -> None:
+    folder = collection_of(*LINES, index=False)
+    job = (
+        "import sys; from pathlib import Path\n"
+        "from rankwell.indexer import shards\n"
+        "from rankwell.indexer.executors import LocalProcesses\n"
+        "from rankwell.indexer.job import index_collection\n"
+        "if __name__ == '__main__':\n"
+        "    shards.SHARD_DOCS = 2\n"
+        "    index_collection(Path(sys.argv[1]), executor=LocalProcesses(2))\n"
+    )
+    ledger = folder / "jobs" / "work" / "ledger.jsonl"
+    with subprocess.Popen([sys.executable, "-c", job, folder]) as killed:
+        while not ledger.exists() or ledger.read_bytes().count(b"\n") < 2:
+            assert killed.poll() is None, "the job ended before it was killed"
+            time.sleep(0.001)
+        killed.kill()
+    finished = [json.loads(line)["name"] for line in ledger.read_bytes().splitlines()]
+    analysed: list[str] = []
+
+    class Noting(InProcess):
+        def map(self, function: Any, items: Any) -> Any:
+            for item in items:
+                analysed.append(item.name)
+                yield function(item)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_DOCS", 2)
+        assert index_collection(folder, executor=Noting()).counts.live == 20
+    assert "shard-00000" in finished
+    assert set(analysed) == {f"shard-{number:05d}" for number in range(10)} - set(finished)
+    check_invariants(VersionStore(folder).verify())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from rankwell.cli import app
 from rankwell.data.documents import DocumentStore
 from rankwell.data.versions import DOCUMENTS, VersionStore
-from rankwell.indexer import building
+from rankwell.indexer import invariants
 
 LINES = [json.dumps({"_id": f"d{i}", "text": f"a red car, number {i}"}) for i in range(6)]
 
@@ -74,7 +74,7 @@ def test_machines_get_lines_of_json_and_one_object(folder: Path) -> None:
     report = json.loads(line)
     assert (report["version"], report["published"], report["mode"]) == ("000001", True, "full")
     assert (report["counts"]["read"], report["counts"]["live"]) == (6, 6)
-    assert [check["name"] for check in report["gate"]][:3] == ["counts", "canaries", "recall"]
+    assert [check["name"] for check in report["gate"]][:3] == ["integrity", "rows", "documents"]
     steps = {"reading and analysis", "documents", "forward index", "encoder", "vectors", "sealing"}
     assert steps <= set(report["seconds"]) == set(report["step_peak_bytes"])
     assert report["peak_memory_bytes"] == max(report["step_peak_bytes"].values())
@@ -116,6 +116,7 @@ def test_a_ray_cluster_indexes_by_command(folder: Path, ray_cluster: None) -> No
     [
         (("--executor", "rya"), "--executor is 'rya'; did you mean 'ray'?"),
         (("--workers", "0"), "--workers is 0; it must be at least 1"),
+        (("--address", "head:6379"), "--address names a Ray cluster; it goes with --executor ray"),
         (("--progress", "bars"), "--progress is 'bars'; known are auto, json"),
         (("--shared", "s4://bucket"), "'s4://bucket' is no location: Protocol not known"),
     ],
@@ -143,10 +144,10 @@ def test_a_package_that_is_not_there_is_unavailable(
 def test_an_index_that_finds_too_little_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "MIN_RECALL", 1.1)
+    monkeypatch.setattr(invariants, "RECALL_SLACK", -0.1)
     said = index(folder, code=3).stderr.splitlines()[-1]
     assert said.startswith(
-        "rankwell: version 000001 was refused: the vector index finds 100.0% of the true best ten."
+        "rankwell: version 000001 was refused: the vector index of version 000001 finds 100% of the"
     )
     assert (live(folder), VersionStore(folder).names()) == (None, ["000001"])
 

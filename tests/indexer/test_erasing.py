@@ -1,6 +1,7 @@
 """An erased document is gone from every file that is kept, and everything else is as it was."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import rankwell
+from rankwell.data.durable import exchange
 from rankwell.data.errors import NotFound
 from rankwell.data.journal import Journal
 from rankwell.data.records import Document
@@ -110,7 +112,7 @@ def test_an_erasure_that_is_cut_short_is_finished_by_the_next(
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for point in ("exchange", "save_vectors", "rewritten_documents"):
+    for point in ("exchange", "save_encoded", "rewritten_documents"):
         with monkeypatch.context() as patched:
             patched.setattr(erasing, point, dies)
             with pytest.raises(KeyboardInterrupt):
@@ -119,6 +121,58 @@ def test_an_erasure_that_is_cut_short_is_finished_by_the_next(
     erase_documents(folder, ["b"])
     assert holding(folder, SECRET) == []
     assert not list((folder / "versions").glob(".draft*"))
+
+
+def test_an_erasure_that_died_after_the_exchange_leaves_nothing_to_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies_after(one: Path, other: Path) -> None:
+        exchange(one, other)
+        os._exit(9)
+
+    if not (child := os.fork()):  # the old version stands where the draft was, and stays
+        erasing.exchange = dies_after  # type: ignore[attr-defined]
+        erase_documents(folder, ["b"])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [path.name for path in (folder / "versions").glob(".draft*")] == [".draft-000001"]
+    assert holding(folder, SECRET)
+    assert "versions/.draft-000001" in erase_documents(folder, ["b"]).removed
+    assert holding(folder, SECRET) == []
+
+
+def test_what_dead_jobs_and_pulls_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    left = ("jobs/work/shard-00000", "rejected", "jobs/pulled", "versions/.draft-000003")
+    for path in left:
+        (folder / path).mkdir(parents=True, exist_ok=True)
+        (folder / path / "file").write_text(SECRET)
+    (tmp_path / "shared" / "job").mkdir(parents=True)
+    (tmp_path / "shared" / "job" / "file").write_text(SECRET)
+    (folder / "jobs" / "shared").write_text(f"{tmp_path}/shared/job\n")
+    removed = erase_documents(folder, ["b"]).removed
+    assert removed == [
+        "a dead job's shards",
+        "jobs/work",
+        "rejected",
+        "jobs/pulled",
+        "versions/.draft-000003",
+    ]
+    assert holding(tmp_path, SECRET) == []
+
+
+def test_ids_that_nobody_knows_are_refused(folder: Path) -> None:
+    before = {path.stat().st_ino for path in folder.rglob("manifest.json")}
+    with pytest.raises(NotFound, match=r"kept has a document 'x', 'y'; nothing was erased"):
+        erase_documents(folder, ["x", "b", "y"])
+    assert {path.stat().st_ino for path in folder.rglob("manifest.json")} == before
+    erase_documents(folder, ["b"])
+    erase_documents(folder, ["b"])  # done again, as after a crash
+
+
+def test_counts_add_up_after_an_erasure(folder: Path) -> None:
+    erase_documents(folder, ["b"])
+    counts = VersionStore(folder).open("000001").manifest.counts
+    assert [counts[name] for name in ("before", "added", "deleted", "live")] == [0, 3, 1, 2]
 
 
 def test_a_version_without_the_document_is_left_alone(folder: Path) -> None:

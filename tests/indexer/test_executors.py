@@ -1,7 +1,10 @@
 """Every executor gives each item's result once and in order, though workers die."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +113,31 @@ def test_a_shard_that_kills_every_worker_ends_the_job(
     assert next(results) == 0
     with pytest.raises(Unavailable, match=says):
         next(results)
+
+
+def test_workers_end_with_a_job_that_is_killed() -> None:
+    # they would write where the next job works
+    code = (
+        "if __name__ == '__main__':\n"
+        "    from items import slow\n"
+        "    from rankwell.indexer.executors import LocalProcesses\n"
+        "    for process in LocalProcesses(2).map(slow, range(8)):\n"
+        "        print(process, flush=True)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    ) as job:
+        assert job.stdout is not None
+        workers = {int(job.stdout.readline()), int(job.stdout.readline())}
+        assert all(Path(f"/proc/{worker}").exists() for worker in workers)
+        os.kill(job.pid, signal.SIGKILL)
+        for _ in range(100):
+            left = [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+            if not left:
+                break
+            time.sleep(0.1)
+    assert left == []
 
 
 def test_executors_have_names() -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion
+from rankwell.data.forward import open_forward_index
 from rankwell.data.versions import CANARIES, DOCUMENTS, Version, VersionStore
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.invariants import check_invariants
+from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.vectors import DocumentVectors, open_vectors, save_vectors
 
 DISAGREE = "the parts of version 000002 disagree: "
@@ -78,8 +80,32 @@ def test_a_part_of_more_documents_is_found(version: Version, part: str, says: st
 
 def test_a_manifest_of_another_count_is_found(version: Version) -> None:
     manifest = replace(version.manifest, counts={**version.manifest.counts, "live": 2})
+    with pytest.raises(DamagedVersion, match="the counts of version 000002 do not add up: "):
+        check_invariants(Version(version.folder, manifest))
+    counts = {**manifest.counts, "deleted": 1}
+    manifest = replace(version.manifest, counts=counts)
     with pytest.raises(DamagedVersion, match=f"{DISAGREE}.*'manifest': 2, 'documents': 3"):
         check_invariants(Version(version.folder, manifest))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"read": 4}, {"unchanged": 1}, {"rejected": 1}, {"before": 3}, {"deleted": 1}]
+)
+def test_counts_that_do_not_add_up_are_found(version: Version, changed: dict[str, int]) -> None:
+    manifest = replace(version.manifest, counts={**version.manifest.counts, **changed})
+    with pytest.raises(DamagedVersion, match="the counts of version 000002 do not add up: "):
+        check_invariants(Version(version.folder, manifest))
+
+
+def test_documents_under_other_rows_in_the_lexical_index_are_found(version: Version) -> None:
+    forward = open_forward_index(version.folder / "forward")
+    tokens = [forward.document(row) for row in (1, 0, 2)]  # two of them change places
+    assert not np.array_equal(tokens[0], tokens[1])
+    moved = replace(forward, tokens_T=np.concatenate(tokens))
+    shutil.rmtree(version.folder / "lexical")
+    TantivyEngine.build(version.folder / "lexical", moved).close()
+    with pytest.raises(DamagedVersion, match=r"lexical index .* does not find row 0 by its own"):
+        check_invariants(version)
 
 
 def test_a_document_that_died_in_one_part_alone_is_found(version: Version) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import rankwell
 from rankwell.data.config import (
     AnalysisConfig,
     CollectionConfig,
@@ -24,16 +25,30 @@ from rankwell.data.config import (
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedRecords
 from rankwell.data.forward import open_forward_index
-from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS, VersionStore
+from rankwell.data.manifest import FORMAT_VERSION
+from rankwell.data.release import Check
+from rankwell.data.versions import (
+    DOCUMENTS,
+    ENCODER,
+    FORWARD,
+    LEXICAL,
+    VECTORS,
+    VersionStore,
+)
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.indexer import job as batch
+from rankwell.indexer import shards
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import WORK, compact_rows, index_collection
+from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.operating import prune_versions
 from rankwell.indexer.report import Counts, IndexReport
 from rankwell.indexer.retraining import retrain_words
 from rankwell.indexer.vectors import open_vectors
+from rankwell.indexer.work import Work
 
 CollectionOf = Callable[..., Path]
 
@@ -104,7 +119,7 @@ def test_the_first_build_adds_every_document(collection_of: CollectionOf) -> Non
     assert_whole(folder, report)
     manifest = VersionStore(folder).open().manifest
     assert manifest.counts == asdict(report.counts)
-    assert (manifest.parent, manifest.labels) == (None, ("not judged",))
+    assert (manifest.parent, manifest.labels) == (None, ())
     assert json.loads(json.dumps(load_config(folder).to_mapping())) == manifest.config
     assert manifest.fingerprints["encoder"] == encoder_of(folder).fingerprint
     [told_in] = (folder / "jobs").glob("*-index.json")
@@ -137,7 +152,7 @@ def test_a_later_run_counts_what_changed(
     folder = collection_of(A, B, C)
     rewrite(folder, *lines)
     report = index_collection(folder, allow_shrink=True)
-    assert report.counts == replace(NO_COUNTS, **counts)
+    assert report.counts == replace(NO_COUNTS, before=3, **counts)
     changed = bool({"added", "changed", "deleted"} & set(counts))
     assert (report.published, report.version) == (changed, "000002" if changed else "000001")
     assert_whole(folder, report)
@@ -223,7 +238,7 @@ def test_max_rejected_allows_some_and_no_more(collection_of: CollectionOf) -> No
     assert [json.loads(text)["line"] for text in rejected] == [2, 4]
     assert_whole(folder, report)
     again = index_collection(folder)
-    assert again.counts == replace(NO_COUNTS, read=4, unchanged=2, rejected=2, live=2)
+    assert again.counts == replace(NO_COUNTS, before=2, read=4, unchanged=2, rejected=2, live=2)
     assert again.published is False
     rewrite(folder, A, "nonsense", B, A, B)
     with pytest.raises(RejectedRecords, match="3 records were rejected, 2 are allowed"):
@@ -400,8 +415,8 @@ POINTS = [
     "rankwell.indexer.work.append_line",
     "rankwell.indexer.building.write_documents",
     "rankwell.indexer.building.ForwardIndexBuilder.finish",
-    "rankwell.indexer.building.train_words",
-    "rankwell.indexer.building.fit_encoder",
+    "rankwell.indexer.encoding.train_words",
+    "rankwell.indexer.encoding.fit_encoder",
     "rankwell.indexer.documents_encoding.save_vectors",
     "rankwell.indexer.building.FaissEngine.build",
     "rankwell.indexer.engines.TantivyEngine.build",
@@ -464,7 +479,7 @@ def test_ctrl_c_at_any_sign_of_progress_publishes_nothing(collection_of: Collect
             index_collection(folder, full=True, progress=progress)
         assert hashes(folder, "versions", "current") == before
     assert index_collection(folder).counts == replace(
-        NO_COUNTS, read=3, added=1, unchanged=2, deleted=1, live=3
+        NO_COUNTS, before=3, read=3, added=1, unchanged=2, deleted=1, live=3
     )
 
 
@@ -545,7 +560,7 @@ def test_retrained_words_are_a_new_version_that_shares_the_rest(
     configure(folder, words=words)
     version = retrain_words(folder)
     assert (version.name, version.manifest.parent) == ("000002", "000001")
-    assert version.manifest.labels == ("not judged",)
+    assert version.manifest.labels == ()
     assert VersionStore(folder).verify().name == "000002"
     for part in (DOCUMENTS, f"{FORWARD}/tokens.npy", f"{LEXICAL}/meta.json"):
         assert (version.folder / part).stat().st_ino == (before / part).stat().st_ino
@@ -619,15 +634,141 @@ def test_a_field_of_several_types_is_text_and_said_to_be(collection_of: Collecti
     ]
 
 
+def test_a_shard_that_is_lost_on_the_way_publishes_nothing(
+    collection_of: CollectionOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_DOCS", 2)
+    folder = collection_of(A, index=False)
+    rewrite(folder, *(doc(str(n), f"word{n} and more") for n in range(6)))
+    scan = batch._Job._scan
+
+    def losing(self, *args, **kwargs):
+        changes, found = scan(self, *args, **kwargs)
+        return changes, found[:1] + found[2:]
+
+    monkeypatch.setattr(batch._Job, "_scan", losing)
+    report = index_collection(folder)
+    assert (report.refused, VersionStore(folder).current_name()) == ("000001", None)
+    [check] = report.gate
+    assert "'manifest': 6, 'documents': 4, 'statistics': 4, 'lexical index': 4" in check["found"]
+
+
+def test_vectors_of_two_ways_to_compute_never_stand_in_one_version(
+    collection_of: CollectionOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = collection_of(A, B, C)
+    encoded = StaticEncoder._encoded
+
+    def otherwise(self, *args):
+        return np.roll(encoded(self, *args), 1, axis=1)
+
+    monkeypatch.setattr(StaticEncoder, "_encoded", otherwise)  # as another library would
+    rewrite(folder, A, B, C, doc("d", "a new red boat"))
+    with pytest.raises(DamagedVersion, match=r"the encoder does not compute what it did"):
+        index_collection(folder)
+    assert VersionStore(folder).names() == ["000001"]
+    assert index_collection(folder, full=True).published
+
+
+def test_a_job_that_stops_leaves_a_report_that_says_why(
+    collection_of: CollectionOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = collection_of(A, B, C)
+    rewrite(folder, A, "{broken")
+    with pytest.raises(RejectedRecords) as stopped:
+        index_collection(folder)
+    told = json.loads(max((folder / "jobs").glob("*-index.json")).read_text())
+    assert (told["error"], told["published"]) == (str(stopped.value), False)
+    assert (told["version"], told["counts"]["read"], told["counts"]["rejected"]) == ("000001", 2, 1)
+    rewrite(folder, A, B, C, doc("d", "new"))
+    monkeypatch.setattr(batch, "open_forward_index", lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        index_collection(folder)
+    told = json.loads(max((folder / "jobs").glob("*-index.json")).read_text())
+    assert told["error"] == "ZeroDivisionError('division by zero')"
+
+
+def test_what_the_gate_refused_is_not_made_again_by_the_next_job(
+    collection_of: CollectionOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = collection_of(A, B, C)
+    rewrite(folder, A, B, C, doc("d", "new"))
+    worse = Check("quality", False, "it is worse")
+    for number in ("000002", "000003"):
+        assert index_collection(folder, gate=lambda *_: [worse]).refused == number
+        monkeypatch.setattr(batch, "analyse_shard", lambda shard: 1 / 0)
+        monkeypatch.setattr(Work, "start", lambda self, name: 1 / 0)
+    assert index_collection(folder).version == "000004"
+    assert prune_versions(VersionStore(folder), 2) == ["000002", "000003"]
+    assert VersionStore(folder).names() == ["000001", "000004"]
+
+
+def test_an_interrupted_training_of_words_goes_on_where_it_was(
+    collection_of: CollectionOf,
+) -> None:
+    lines = [doc(str(n), f"word{n % 9} and word{n % 5} of many words") for n in range(60)]
+    folder = collection_of(*lines, index=False, words=WordsConfig(dimensions=8, epochs=40))
+    told: list[tuple[float, float]] = []
+
+    def progress(step: str, done: float, total: float | None = None) -> None:
+        if step == "training word vectors":
+            told.append((done, total or 0))
+            if len(told) == 1 or done < 0.6 * (total or 0) or resumed:
+                return
+            raise KeyboardInterrupt
+
+    resumed = False
+    with pytest.raises(KeyboardInterrupt):
+        index_collection(folder, progress=progress)
+    told.clear()
+    resumed = True
+    assert index_collection(folder, progress=progress).published
+    assert told[0][0] >= 0.5 * told[0][1]
+
+
+def test_a_full_job_says_that_it_had_nothing_to_compare_with(collection_of: CollectionOf) -> None:
+    folder = collection_of(A, B, C)
+    version = VersionStore(folder).open().folder
+    (version / "ranker").mkdir()
+    (version / DOCUMENTS).unlink()
+    report = index_collection(folder, full=True)
+    first, second = report.warnings
+    assert first.startswith("the new version could not be compared with the live one: version 0000")
+    assert second == f"the version is {WITHOUT_RANKER}"
+    assert VersionStore(folder).open().manifest.labels == (WITHOUT_RANKER,)
+
+
+def test_a_job_without_changes_still_tells_of_empty_documents(collection_of: CollectionOf) -> None:
+    folder = collection_of(A, doc("e", "", ""))
+    report = index_collection(folder)
+    assert (report.published, report.counts.empty) == (False, 1)
+    assert report.warnings == ["1 documents have no words; they are kept, and no query finds them"]
+
+
 FORMATS = Path(__file__).parents[1] / "data" / "formats"
 
 
-@pytest.mark.parametrize("number", sorted(path.name for path in FORMATS.iterdir()))
+def test_a_version_of_this_format_is_kept_opens_and_is_whole(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FORMATS / str(FORMAT_VERSION), tmp_path / "kept"))
+    version = VersionStore(folder).verify()
+    check_invariants(version)
+    with rankwell.open(folder) as collection:
+        assert len(collection) == version.manifest.counts["live"] == 3
+        assert collection.search(collection.document(ids_of(folder)[1]).text, 1).hits
+    report = index_collection(folder)
+    assert (report.published, report.counts.unchanged) == (False, 3)
+
+
+def ids_of(folder: Path) -> list[str]:
+    return [document.doc_id for document in DocumentStore(live_folder(folder) / DOCUMENTS)]
+
+
+@pytest.mark.parametrize("number", range(1, FORMAT_VERSION))
 def test_an_older_format_is_refused_with_the_command_that_upgrades_it(
-    tmp_path: Path, number: str
+    tmp_path: Path, number: int
 ) -> None:
     folder = tmp_path / "old"
-    shutil.copytree(FORMATS / number, folder)
+    shutil.copytree(FORMATS / str(number), folder)
     for attempt in (VersionStore(folder).open, lambda: index_collection(folder)):
         with pytest.raises(DamagedVersion, match=rf"format {number}; .*index .*old --full"):
             attempt()

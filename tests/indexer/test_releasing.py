@@ -1,11 +1,12 @@
 """A version goes live when every check passes; people can overrule that, and it is written down."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rankwell.data.errors import DamagedVersion, InputError, NotFound
+from rankwell.data.errors import DamagedVersion, InputError, NotFound, Unavailable
 from rankwell.data.release import Check, Release, releases
 from rankwell.data.versions import Version, VersionStore
 from rankwell.indexer.job import index_collection
@@ -40,10 +41,11 @@ def test_a_refused_version_is_kept_and_the_live_one_stays(store: VersionStore) -
     assert store.verify("000003").manifest.counts["live"] == 4
     assert actions(store) == BUILT
     assert [check.name for check in log(store)[2].checks] == [
-        "counts",
+        "integrity",
+        "rows",
+        "documents",
         "canaries",
         "recall",
-        "integrity",
         "quality",
     ]
     assert [check for check in log(store)[2].checks if not check.passed] == [WORSE]
@@ -61,13 +63,27 @@ def test_the_next_job_starts_from_what_is_live(store: VersionStore) -> None:
     assert store.open().manifest.parent == "000002"
 
 
-def test_the_gate_is_not_asked_where_the_job_found_a_fault(store: VersionStore) -> None:
+def test_the_gate_is_not_asked_where_the_counts_do_not_add_up(store: VersionStore) -> None:
     version, live = store.open("000003"), store.open()
-    bad = Check("counts", False, "live documents: 3 and 4")
-    found = release(store, version, live, never, [bad])
-    assert [check.name for check in found] == ["counts", "integrity"]
+    counts = {**version.manifest.counts, "unchanged": 2}  # of 3; as a job that lost one would say
+    version = Version(version.folder, replace(version.manifest, counts=counts))
+    [check] = release(store, version, live, never)
+    assert (check.name, check.passed) == ("integrity", False)
+    assert check.found.startswith("the counts of version 000003 do not add up: {'read': 4, ")
     assert store.current_name() == "000002"
     assert actions(store)[3:] == [("000003", "refused")]
+
+
+def test_what_could_not_be_judged_is_written_down(store: VersionStore) -> None:
+    def away(folder: Path, version: Version, live: Version | None) -> Sequence[Check]:
+        raise Unavailable("the cluster is away")
+
+    with pytest.raises(Unavailable, match="the cluster is away"):
+        release(store, store.open("000003"), store.open(), away)
+    assert store.current_name() == "000002"
+    last = log(store)[-1]
+    assert (last.version, last.action) == ("000003", "refused")
+    assert [check.found for check in last.checks] == ["it could not be judged: the cluster is away"]
 
 
 def test_a_version_with_a_damaged_file_never_goes_live(store: VersionStore) -> None:
@@ -76,14 +92,12 @@ def test_a_version_with_a_damaged_file_never_goes_live(store: VersionStore) -> N
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    for attempt in (
-        lambda: release(store, version, store.open(), never),
-        lambda: publish_despite(store, "000003", "I know better"),
-    ):
-        with pytest.raises(DamagedVersion, match=r"documents\.arrow has changed"):
-            attempt()
+    [check] = release(store, version, store.open(), never)
+    assert (check.passed, "documents.arrow has changed" in check.found) == (False, True)
+    with pytest.raises(DamagedVersion, match=r"documents\.arrow has changed"):
+        publish_despite(store, "000003", "I know better")
     assert store.current_name() == "000002"
-    assert actions(store) == BUILT
+    assert actions(store) == [*BUILT, ("000003", "refused")]
 
 
 def test_a_version_is_published_despite_the_gate_with_its_reason(store: VersionStore) -> None:

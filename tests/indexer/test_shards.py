@@ -9,11 +9,13 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from items import analysed_after_a_death
 
 from rankwell.data.documents import content_hash
 from rankwell.data.errors import Unavailable
 from rankwell.data.records import Document
 from rankwell.data.versions import ANALYSIS, DOCUMENTS, ENCODER, FORWARD, VECTORS, VersionStore
+from rankwell.indexer import job as batch
 from rankwell.indexer import shards
 from rankwell.indexer.executors import Executor, InProcess, LocalProcesses, RayExecutor
 from rankwell.indexer.job import index_collection
@@ -58,7 +60,7 @@ def test_shards_end_at_a_number_of_documents(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_shards_end_at_a_number_of_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_BYTES", 10)
+    monkeypatch.setattr(shards, "SHARD_CHARACTERS", 10)
     nine, ten, long = "n" * 9, "t" * 10, "l" * 99
     texts = [nine, "1", "1", ten, nine, long, "1"]
     assert sizes(*(Document(str(n), text) for n, text in enumerate(texts))) == [2, 2, 2, 1]
@@ -74,7 +76,7 @@ def test_documents_are_read_no_further_than_their_shard(monkeypatch: pytest.Monk
 
 def test_a_shard_holds_documents_and_their_words(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "shard"
-    assert analyse_shard(shard(target)) == "shard-00000"
+    assert analyse_shard(shard(target)).name == "shard-00000"
     found = read_segmented(target)
     surfaces = found.surfaces.to_pylist()
     fields = np.split(found.tokens_T, found.offsets[1:-1])
@@ -113,14 +115,27 @@ def content_of(folder: Path) -> dict[str, bytes]:
 def test_a_shard_comes_back_from_where_it_was_left(tmp_path: Path, scheme: str) -> None:
     analyse_shard(shard(tmp_path / "here"))
     target = f"{scheme}{tmp_path}/there/shard-00000"
-    analyse_shard(shard(target))
+    analysed = analyse_shard(shard(target))
+    if not scheme:  # as a worker on another host is given it
+        analysed = analyse_shard(shard(f"file://{target}"))
     (tmp_path / "fetched").mkdir()
-    fetch_shard(target, tmp_path / "fetched")
+    fetch_shard(target, tmp_path / "fetched", analysed.files)
     assert content_of(tmp_path / "fetched") == content_of(tmp_path / "here")
     files, place = fsspec.url_to_fs(target)
     assert not files.exists(place)  # what is fetched is not left behind
     with pytest.raises(Unavailable, match=r"shard-00000/spool\.arrow is gone; do all workers see"):
-        fetch_shard(target, tmp_path / "fetched")
+        fetch_shard(target, tmp_path / "fetched", analysed.files)
+
+
+def test_a_shard_that_changed_on_the_way_is_noticed(tmp_path: Path) -> None:
+    target = f"file://{tmp_path}/there"
+    analysed = analyse_shard(shard(target))
+    path = tmp_path / "there" / "tokens.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (tmp_path / "fetched").mkdir()
+    with pytest.raises(Unavailable, match=r"tokens\.npy is not what the worker wrote; see that"):
+        fetch_shard(target, tmp_path / "fetched", analysed.files)
 
 
 def test_a_shard_that_is_made_again_replaces_what_was_half_written(tmp_path: Path) -> None:
@@ -186,6 +201,23 @@ def test_every_executor_and_place_gives_the_same_artifacts(
         assert files.find(place) == []
 
 
+@pytest.mark.parametrize(
+    "executor", [LocalProcesses(2), RayExecutor(2, None)], ids=["local", "ray"]
+)
+def test_a_lost_workers_shards_are_redone(
+    collection_of: Callable[..., Path],
+    one_process: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    ray_cluster: None,
+    executor: Executor,
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_DOCS", 6)
+    monkeypatch.setattr(batch, "analyse_shard", analysed_after_a_death)
+    folder = collection_of(*LINES, index=False)
+    assert index_collection(folder, executor=executor).counts.live == 40
+    assert artifacts(folder) == one_process
+
+
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The artifacts of a job in one process."""
@@ -217,8 +249,27 @@ def test_two_collections_can_leave_their_shards_in_one_place(
             return super().map(function, noted())
 
     index_collection(folder, executor=Noting(), shared=str(left))
-    (folder / "corpus.jsonl").write_text("\n".join(LINES[:-1]) + "\n")
     index_collection(folder, executor=Noting(), shared=str(left), full=True)
-    first, second = targets
-    assert first.startswith(f"{left}/shard-00000")
+    first, second = targets  # of the same documents
+    assert first.startswith(f"file://{left}/")
     assert first != second
+    assert list(left.iterdir()) == []
+
+
+def test_what_a_dead_job_left_in_a_shared_place_is_removed_by_the_next(
+    collection_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    folder = collection_of(*LINES, index=False)
+
+    class Dying(InProcess):
+        def map(self, function, items):  # type: ignore[no-untyped-def]
+            list(super().map(function, items))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_collection(folder, executor=Dying(), shared=str(left))
+    [place] = left.iterdir()
+    assert (place / "shard-00000").is_dir()
+    assert index_collection(folder).published  # by a job in this process alone
+    assert list(left.iterdir()) == []

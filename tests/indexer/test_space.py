@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rankwell.data.errors import InputError, Unavailable
+from rankwell.data.versions import VersionStore
 from rankwell.indexer import space
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.space import check_space, room_on
@@ -66,7 +67,7 @@ def test_a_job_without_room_does_not_start(
     free(20)
     with pytest.raises(Unavailable, match=r"needs about 0 MB, and the disk of .* has 0 MB free"):
         index_collection(folder)
-    assert not (folder / "versions").exists()
+    assert VersionStore(folder).names() == []
     free(10**9)
     assert index_collection(folder).published
 

@@ -202,6 +202,27 @@ def objects(far: Path) -> set[str]:
     return {path.name for path in (far / "objects").glob("*")}
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "manifest"])
+def test_a_damaged_version_is_mended_by_the_next_pull(
+    folder: Path, location: Location, tmp_path: Path, damage: str
+) -> None:
+    here = tmp_path / "here"
+    push(folder, location)
+    pull(location, here)
+    version = VersionStore(here).open().folder
+    path = version / (MANIFEST if damage == "manifest" else "documents.arrow")
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] if damage == "cut" else content[:-3] + b"?" + content[-2:])
+    with pytest.raises(DamagedVersion):
+        VersionStore(here).verify()
+    done = pull(location, here)
+    assert (done.version, done.num_copied) == ("000001", 1 if damage == "flipped" else 3)
+    assert VersionStore(here).verify().name == "000001"
+    assert contents(version) == contents(VersionStore(folder).open().folder)
+    assert not list((here / "versions").glob(".draft-*"))
+    assert pull(location, here).num_copied == 0
+
+
 # newer Pythons warn of forks beside threads; these children write files and end
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_push_killed_at_any_step_is_never_seen_half_and_goes_on(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rankwell.data import durable, versions
+from rankwell.indexer import work
 from rankwell.indexer.work import LEDGER, Work, key_of
 
 FILES = {"a.bin": b"12345", "deep/b.bin": b"67", "empty": b""}
@@ -37,19 +38,19 @@ def content_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A work folder with two finished pieces, both of key k."""
-    work = Work(tmp_path / "jobs" / "work")
+    built = Work(tmp_path / "jobs" / "work")
     for name in ("one", "two"):
-        work.piece(name, "k", maker([]))
-    return work.folder
+        built.piece(name, "k", maker([]))
+    return built.folder
 
 
 def remade(folder: Path, key: str = "k") -> list[str]:
     """Returns the pieces that a restarted job makes again; it has all of them in the end."""
     made: list[str] = []
-    work = Work(folder)
+    restarted = Work(folder)
     for name in ("one", "two"):
-        assert content_of(work.piece(name, key, maker(made))) == FILES
-        assert {path: record.size_bytes for path, record in work.files(name).items()} == {
+        assert content_of(restarted.piece(name, key, maker(made))) == FILES
+        assert {path: record.size_bytes for path, record in restarted.files(name).items()} == {
             path: len(content) for path, content in FILES.items()
         }
     return made
@@ -63,6 +64,23 @@ def test_a_piece_made_from_other_things_is_made_again(folder: Path) -> None:
     assert remade(folder, key="another") == ["one", "two"]
     assert remade(folder, key="another") == []
     assert remade(folder, key="k") == ["one", "two"]
+
+
+def test_a_piece_that_other_libraries_made_is_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = versions.library_versions()
+    for library in ("rankwell", "numpy"):
+        monkeypatch.setattr(work, "library_versions", lambda n=library: {**found, n: "0.0.1"})
+        assert remade(folder) == ["one", "two"]
+        assert remade(folder) == []
+
+
+def test_what_workers_of_a_dead_job_left_is_removed(folder: Path) -> None:
+    own = Work(folder).own_folder
+    (own / "shard-00000").mkdir(parents=True)
+    assert Work(folder).own_folder != own
+    assert not own.exists()
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -140,9 +158,9 @@ def test_files_are_on_the_disk_before_the_ledger_names_them(
 
 
 def test_a_removed_work_folder_has_nothing_finished(folder: Path) -> None:
-    work = Work(folder)
-    work.remove()
-    work.remove()
+    unwanted = Work(folder)
+    unwanted.remove()
+    unwanted.remove()
     assert not folder.exists()
     assert remade(folder) == ["one", "two"]
 

@@ -8,10 +8,12 @@ import pytest
 import rankwell
 from rankwell.data.config import DenseConfig, JudgmentsConfig, QueriesConfig, RankerConfig
 from rankwell.data.errors import InputError
-from rankwell.data.versions import VersionStore
+from rankwell.data.release import releases
+from rankwell.data.versions import EVALUATION, VersionStore
 from rankwell.embeddings import contrastive
 from rankwell.indexer.encoding import Judged
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.labels import UNDERPOWERED, WITHOUT_RANKER
 from rankwell.ranker.encoders import FOLDS, train_encoder, unseen_collections
 from rankwell.ranker.jobs import train_ranker
 
@@ -61,7 +63,8 @@ def test_training_publishes_a_version_with_another_encoder_and_no_ranker(folder)
     after = manifest(folder)
     assert report.version == after.version == "000003"
     assert report.facts[JUDGED] == 12
-    assert after.labels == report.labels == (NOT_JUDGED, WITHOUT_RANKER)
+    assert after.labels == (WITHOUT_RANKER,)
+    assert report.labels == (WITHOUT_RANKER, UNDERPOWERED)
     assert after.fingerprints.keys() == {"analysis", "encoder"}
     assert after.fingerprints["encoder"] != before.fingerprints["encoder"]
     shared = ("documents.arrow", "forward/tokens.npy", "encoder/words.safetensors")
@@ -72,6 +75,17 @@ def test_training_publishes_a_version_with_another_encoder_and_no_ranker(folder)
         expected = collection.encoder.encode_forward(collection.pool.forward)
         np.testing.assert_allclose(rows, expected, atol=1e-3)
         assert collection.search("topic3 in a tunnel").hits
+
+
+def test_an_encoder_is_judged_by_encoders_that_did_not_see_the_query(folder):
+    train_encoder(folder)
+    version = VersionStore(folder).open()
+    kept = json.loads((version.folder / EVALUATION).read_text())
+    assert set(kept["served"]) == set(kept["judgments"]) == {f"q{topic}" for topic in range(12)}
+    released = list(releases(folder))[-1]
+    [quality] = [check for check in released.checks if check.name == "quality"]
+    assert quality.figures["num_queries"] == 12
+    assert quality.figures["after"] == pytest.approx(sum(kept["served"].values()) / 12)
 
 
 def test_without_judgments_the_index_has_what_training_makes(folder):
@@ -104,7 +118,7 @@ def test_each_query_is_searched_with_an_encoder_that_did_not_see_it(folder):
             assert {c.encoder.facts[JUDGED] for c in unseen.values()} == {8}
             ranking = unseen["q3"].candidates("topic3 in a tunnel")
             assert ranking.scored.rows_K.size
-        assert not [p for p in (folder / "jobs").iterdir() if p.is_dir()]
+        assert not list((folder / "versions").glob(".draft-*"))
 
 
 def test_an_encoder_that_saw_no_judgments_is_the_one_for_all(folder):

@@ -23,7 +23,7 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
-from rankwell.data.errors import Refused
+from rankwell.data.errors import Refused, Unavailable
 from rankwell.data.readers import load_judgments
 from rankwell.data.release import Check
 from rankwell.data.versions import EVALUATION, Version, VersionStore
@@ -32,6 +32,7 @@ from rankwell.ranker import gate
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.opening import open_version
 
 CollectionOf = Callable[..., Path]
 
@@ -141,7 +142,7 @@ def test_a_worse_model_is_refused_kept_and_published_despite_it(folder: Path) ->
     told = json.loads(report.read_text())
     assert (told["refused"], told["published"], told["version"]) == ("000005", False, "000001")
     assert {check["name"]: check["passed"] for check in told["gate"]} == {
-        "integrity": True,
+        **dict.fromkeys(("integrity", "rows", "documents", "canaries", "recall"), True),
         "quality": False,
         "latency": True,
     }
@@ -315,6 +316,74 @@ def test_a_live_version_that_does_not_open_is_not_worth_defending(folder: Path) 
     assert check.found.startswith("the live version does not open: ")
 
 
+def test_a_live_version_that_is_only_out_of_reach_is_defended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(folder, train=TITLES)
+    opening = gate.open_version
+
+    def away(folder: Path, version: Version, **options: Any) -> Collection:
+        if version.name == "000001":
+            raise Unavailable("the cluster is away")
+        return opening(folder, version, **options)
+
+    monkeypatch.setattr(gate, "open_version", away)
+    with pytest.raises(Unavailable, match="the cluster is away"):
+        asked(folder)
+
+
+def test_a_new_version_that_does_not_open_is_refused(folder: Path) -> None:
+    judge(folder, train=TITLES)
+    store = VersionStore(folder)
+    new = store.open("000002")
+    (new.folder / "canaries.json").write_text("{}")
+    [check] = release_gate(folder, new, store.open("000001"))
+    assert check.passed is False
+    assert check.found.startswith("the new version does not open: ")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"index": "other", "fields": ["body"]}, {"analyzer": "english"}],
+)
+def test_what_a_cluster_searches_is_part_of_the_model(folder: Path, changed: Any) -> None:
+    version = VersionStore(folder).open("000001")
+    config = dict(version.manifest.config)
+    config["elasticsearch"] = {**config["elasticsearch"], **changed}
+    other = Version(version.folder, replace(version.manifest, config=config))
+    assert {check.name for check in release_gate(folder, other, version)} == {"overlap"}
+
+
+def test_one_query_is_judged_by_the_mean_and_none_is_not_judged(folder: Path) -> None:
+    judge(folder, train=["t20"])
+    check = asked(folder)["quality"]
+    assert (check.passed, check.figures["num_queries"]) == (False, 1)
+    judge(folder, train=["x20"])
+    assert asked(folder)["quality"].passed is True
+    evaluation = {"fused": {"x20": 0.0}, "judgments": {"x20": "others"}}
+    (folder / "versions" / "000001" / EVALUATION).write_text(json.dumps(evaluation))
+    check = asked(folder)["quality"]
+    assert (check.passed, check.figures) == (True, {})
+    assert check.found.startswith("warning: not judged: a model learnt from each of the queries")
+
+
+def test_versions_take_turns_in_being_asked_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(folder, train=TEXTS[:4])
+    asked_for: list[tuple[str, str]] = []
+    rank = Collection.rank
+
+    def noting(self: Collection, query: str, *args: Any) -> Any:
+        asked_for.append((query, self.version.name))
+        return rank(self, query, *args)
+
+    monkeypatch.setattr(Collection, "rank", noting)
+    asked(folder)
+    order = ["000001", "000002", "000002", "000001"] * 2
+    assert [name for query, name in asked_for if query.startswith("written")][-8:] == order
+
+
 def figures(folder: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "versions" / name / EVALUATION).read_text())
     return found
@@ -335,7 +404,9 @@ def trained(judged: Path) -> Path:
 def test_a_ranker_is_judged_by_networks_that_did_not_see_the_query(trained: Path) -> None:
     out_of_fold = figures(trained, "000002")
     check = asked(trained)["quality"]
-    assert check.figures["before"] == pytest.approx(mean(out_of_fold["fused"]))
+    with open_version(trained, VersionStore(trained).open("000001")) as collection:
+        served = collection.evaluate("train", stages=["fused"]).measures["fused"]["nDCG@10"]
+    assert check.figures["before"] == pytest.approx(served)  # what users would lose
     assert check.figures["after"] == pytest.approx(mean(out_of_fold["ranked"]))
     # a search, by all networks together, is as good as before; what the folds say counts
     path = trained / "versions" / "000002" / EVALUATION
@@ -345,6 +416,34 @@ def test_a_ranker_is_judged_by_networks_that_did_not_see_the_query(trained: Path
     path.write_text(json.dumps({**out_of_fold, "ranked": worst}))
     [quality, _] = release_gate(trained, version, live)
     assert (quality.passed, quality.figures["after"]) == (False, 0.0)
+
+
+def test_figures_of_a_query_whose_judgments_changed_are_not_used(trained: Path) -> None:
+    assert asked(trained)["quality"].figures["num_queries"] == 12
+    lines = (trained / "train.tsv").read_text().splitlines()
+    (trained / "train.tsv").write_text("\n".join([*lines[1:], "q20 0 d5-1 1"]) + "\n")
+    with (trained / "queries.tsv").open("a") as file:
+        file.write("q20\ttopic5 measured\n")
+    check = asked(trained)["quality"]
+    # q0 was learnt from with other judgments, q20 was never seen
+    assert check.figures["num_queries"] == 12
+    out_of_fold = figures(trained, "000002")["ranked"]
+    with open_version(trained, VersionStore(trained).open("000002")) as collection:
+        found = collection.evaluate("train", stages=["ranked"]).per_query["ranked"]["nDCG@10"]
+    wanted = [out_of_fold[f"q{i}"] for i in range(1, 12)] + [found["q20"]]
+    assert check.figures["after"] == pytest.approx(sum(wanted) / 12)
+
+
+def test_a_query_that_a_model_loses_counts_as_nothing(judged: Path) -> None:
+    with (judged / "train.tsv").open("a") as file:
+        file.write("q12 0 d3-4 1\n")
+    with (judged / "queries.tsv").open("a") as file:
+        file.write("q12\twords that no document has\n")
+    index_collection(judged)
+    train_ranker(judged, gate=None)
+    kept = figures(judged, "000002")
+    assert (kept["fused"]["q12"], kept["ranked"]["q12"]) == (0.0, 0.0)
+    assert asked(judged)["quality"].figures["num_queries"] == 13
 
 
 def test_a_ranker_keeps_its_figures_when_documents_change(trained: Path) -> None:

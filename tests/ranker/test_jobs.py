@@ -9,12 +9,14 @@ import rankwell
 from rankwell.data.config import RankerConfig, load_config, render_config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.versions import VersionStore
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.labels import NOT_JUDGED, UNDERPOWERED, WITHOUT_RANKER, labels_of
 from rankwell.indexer.retraining import retrain_words
 from rankwell.ranker.feature_files import write_features
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.fit import FirstStageFit
-from rankwell.ranker.jobs import UNDERPOWERED, train_ranker
+from rankwell.ranker.gate import release_gate
+from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import BoostedRanker
 from rankwell.ranker.svmlight import read_svmlight
@@ -38,6 +40,10 @@ def configure(folder, **sections):
 
 def opened(folder, name=None):
     return VersionStore(folder).open(name)
+
+
+def labels(folder):
+    return labels_of(VersionStore(folder), opened(folder))
 
 
 def hits(folder, query="topic3 in a tunnel"):
@@ -129,13 +135,17 @@ def test_development_queries_judge_the_ranker(folder):
 
 
 def test_below_fifty_queries_the_version_is_labelled_underpowered(folder, cranfield):
-    assert NOT_JUDGED in opened(folder).manifest.labels
+    assert labels(folder) == (NOT_JUDGED,)
     train_ranker(folder)
-    assert opened(folder).manifest.labels == (UNDERPOWERED,)
-    train_ranker(folder)
-    assert opened(folder).manifest.labels == (UNDERPOWERED,)
+    assert labels(folder) == (UNDERPOWERED,)
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "new", "text": "a change of documents judges nothing anew"}\n')
+    index_collection(folder, gate=release_gate)
+    assert (opened(folder).name, labels(folder)) == ("000003", (UNDERPOWERED,))
     # 134 training queries
-    assert cranfield.version.manifest.labels == ()
+    assert labels_of(VersionStore(cranfield.folder), cranfield.version) == ()
+    train_ranker(folder, gate=None)
+    assert labels(folder) == (NOT_JUDGED,)
 
 
 def test_unknown_documents_and_queries_of_the_judgments_are_left_out_and_told(folder):
@@ -205,7 +215,7 @@ def test_word_vectors_that_come_out_the_same_keep_the_ranker(folder):
 
 def test_without_a_ranker_new_word_vectors_say_nothing_of_one(folder):
     retrain_words(folder)
-    assert opened(folder).manifest.labels == (NOT_JUDGED,)
+    assert labels(folder) == (NOT_JUDGED,)
 
 
 def test_new_documents_keep_the_ranker_to_the_byte(folder):

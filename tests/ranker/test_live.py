@@ -202,6 +202,33 @@ def test_texts_from_elsewhere_score_as_the_documents_of_a_search(collection) -> 
     )
 
 
+def test_whoever_reads_the_journal_hides_no_change_from_searches(collection) -> None:
+    number = collection.journal.put([Document("z", "quuxic flow")])
+    assert [entry.number for entry in collection.journal.entries()][-1] == number
+    assert [hit.doc_id for hit in collection.search("quuxic", 1).hits] == ["z"]
+
+
+def test_a_search_waits_for_a_change_that_another_thread_takes_in(
+    collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, go_on = threading.Event(), threading.Event()
+    take = LiveReader._take
+
+    def slowly(self: LiveReader, entries) -> None:
+        taking.set()
+        go_on.wait(20)
+        take(self, entries)
+
+    monkeypatch.setattr(LiveReader, "_take", slowly)
+    collection.journal.put([Document("z", "quuxic flow")])
+    other = threading.Thread(target=collection.refresh)
+    other.start()
+    assert taking.wait(20)
+    threading.Timer(0.2, go_on.set).start()
+    assert [hit.doc_id for hit in collection.search("quuxic", 1).hits] == ["z"]
+    other.join()
+
+
 def test_another_open_collection_sees_what_is_appended_at_its_next_search(
     collection, folder
 ) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
 import rankwell
-from rankwell.data.errors import NotFound
+from rankwell.data.errors import InputError, NotFound
+from rankwell.data.journal import Journal
+from rankwell.data.records import Document
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.watching import Measured
@@ -254,6 +257,28 @@ def test_a_published_location_is_followed_forth_and_back(folder: Path, tmp_path:
         follower.look(live)
         local.look()
         assert version_of(live) == "000002"
+
+
+def test_documents_are_not_changed_where_a_location_is_followed(
+    folder: Path, tmp_path: Path
+) -> None:
+    location, here = Location(str(tmp_path / "far")), tmp_path / "here"
+    push(folder, location, "000001")
+    follower = LocationFollower(location, here)
+    with Live(rankwell.open(here)) as live:
+        client = TestClient(create_app(live), base_url="http://127.0.0.1")
+        for answer in (
+            client.put("/v1/documents/new", json={"text": "a wing"}),
+            client.delete("/v1/documents/3"),
+        ):
+            assert (answer.status_code, "follows a location" in answer.text) == (400, True)
+        with pytest.raises(InputError, match=r"here follows a location; change documents where"):
+            Journal(here).put([Document("new", "a wing")])
+        push(folder, location, "000002")
+        follower.look(live)
+        assert (VersionStore(here).current_name(), live.troubles) == ("000002", [])
+        del follower
+        assert client.put("/v1/documents/new", json={"text": "a wing"}).status_code == 200
 
 
 def test_a_location_that_vanishes_leaves_what_was_pulled_serving(
