@@ -20,6 +20,7 @@ from rankwell.embeddings.sif import pooled_encoder, with_words_of_phrases
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.lexical import TantivyEngine, is_tantivy
+from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import Group
 
 NEAR = 20  # documents that share most with a title or a query: hard negatives are drawn from them
@@ -80,6 +81,7 @@ def fit_encoder(
     judged: Sequence[Judged] = (),
     progress: Progress = silent,
     group: Group | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> StaticEncoder:
     """Fits the encoder that [dense] encoder names.
 
@@ -91,6 +93,7 @@ def fit_encoder(
         judged: training queries with relevant documents.
         progress: told of the steps.
         group: processes that train together, all with the same arguments; None: this one alone.
+        checkpoints: where an interrupted training of a static encoder is resumed; None: nowhere.
 
     Raises:
         InputError: a static encoder is asked for and there is too little to train on, or its
@@ -118,6 +121,7 @@ def fit_encoder(
         seed=config.collection.seed,
         progress=progress,
         group=group,
+        checkpoints=checkpoints,
     )
     facts = {**pooled.facts, **trained.facts}
     return StaticEncoder.of(word_vectors, trained.table_VD, "static", facts)
