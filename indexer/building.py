@@ -98,11 +98,13 @@ class WordTraining:
     Attributes:
         strategy: on which workers; None: single.
         checkpoints: where an interrupted training is resumed; None: nowhere.
+        encoder_checkpoints: where the training of the encoder that starts from them is.
         reported: told what happened in the training.
     """
 
     strategy: Strategy | None = None
     checkpoints: Checkpoints | None = None
+    encoder_checkpoints: Checkpoints | None = None
     reported: Callable[[Report], None] = lambda report: None
 
 
@@ -134,7 +136,15 @@ def fit_new_encoder(
         training.checkpoints,
     )
     training.reported(trained.report)
-    return fit_encoder(trained.vectors, forward, near, config, progress=progress)
+    encoder = fit_encoder(
+        trained.vectors,
+        forward,
+        near,
+        config,
+        progress=progress,
+        checkpoints=training.encoder_checkpoints,
+    )
+    return replace(encoder, facts={**encoder.facts, **trained.facts})
 
 
 def encoder_settings(config: Config) -> tuple[object, ...]:

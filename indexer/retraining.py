@@ -6,6 +6,7 @@ from pathlib import Path
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import ELASTICSEARCH, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import InputError
 from rankwell.data.forward import open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.release import Gate
@@ -30,7 +31,7 @@ from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, compact_rows
 from rankwell.indexer.releasing import refusal, release
 from rankwell.training.checkpoints import Checkpoints
-from rankwell.training.group import rank
+from rankwell.training.group import Group, process_group
 from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
 
@@ -62,13 +63,7 @@ def retrain_words(
     """
     config = load_config(folder)
     store = VersionStore(folder)
-    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
-        live = store.open()
-        forward = open_forward_index(live.folder / FORWARD)
-        train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
-        return live
-    compact_rows(folder, progress)
-    checkpoints = Checkpoints(folder / JOBS / "words")
+    kept = [Checkpoints(folder / JOBS / name) for name in ("words", "encoder")]
 
     def fit(live: Version) -> StaticEncoder:
         forward = open_forward_index(live.folder / FORWARD)
@@ -80,14 +75,31 @@ def retrain_words(
                 config,
                 folder,
                 progress,
-                WordTraining(strategy, checkpoints, reported),
+                WordTraining(strategy, *kept, reported),
             )
 
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "words", "dense")}
-    version = publish_encoder(store, fit, settings, gate)
-    checkpoints.clear()  # only now: until it is published, the training can be resumed
+    with process_group() as group:
+        if group.rank > 0:  # one of torchrun's others trains along; the first one publishes
+            live = trained_on(store, group)
+            forward = open_forward_index(live.folder / FORWARD)
+            train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
+            return live
+        compact_rows(folder, progress)
+        version = publish_encoder(store, fit, settings, gate, group)
+    for checkpoints in kept:  # only now: until it is published, the training can be resumed
+        checkpoints.clear()
     return version
+
+
+def trained_on(store: VersionStore, group: Group, live: Version | None = None) -> Version:
+    """Returns the version that all processes of a group train on.
+
+    The first one says which, once it has numbered the rows anew; the others wait for that.
+    """
+    number = group.said_by_first(int(live.name) if live else 0)
+    return live or store.open(f"{number:06d}")
 
 
 def publish_encoder(
@@ -95,24 +107,33 @@ def publish_encoder(
     fit: Callable[[Version], StaticEncoder],
     settings: dict[str, dict[str, object]],
     gate: Gate | None,
+    group: Group,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
     Args:
-        store: of the collection.
+        store: of the collection, whose rows `compact_rows` has numbered anew.
         fit: trains the encoder on the live version.
         settings: the sections of the configuration that it was trained by.
         gate: judges the version before it becomes live; None lets everything pass.
+        group: the processes that train; this is the first one.
 
     Raises:
+        InputError: another job made a version with dead rows in between.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     with store.draft() as draft:
         live = store.open()
+        forward = open_forward_index(live.folder / FORWARD)
+        if not forward.is_compact:
+            raise InputError(
+                f"another job published version {live.name} while this one was starting; run it "
+                "again"
+            )
+        trained_on(store, group, live)
         for part in (DOCUMENTS, ANALYSIS, FORWARD):
             draft.share(live, part)
         encoder = fit(live)
-        forward = open_forward_index(live.folder / FORWARD)
         documents = DocumentStore(live.folder / DOCUMENTS)
         write_vectors(draft.folder, encoder, forward, documents.live_N)
         before = live.manifest

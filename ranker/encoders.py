@@ -30,14 +30,16 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.word_training import WORD_FACTS
 from rankwell.indexer.building import write_vectors
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
-from rankwell.indexer.retraining import publish_encoder
+from rankwell.indexer.retraining import publish_encoder, trained_on
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.opening import open_version
-from rankwell.training.group import process_group, rank
+from rankwell.training.checkpoints import Checkpoints
+from rankwell.training.group import process_group
 
 FOLDS = 3
 
@@ -66,7 +68,8 @@ def train_encoder(
 ) -> EncoderReport:
     """Trains the static encoder again, from the live version's word vectors, as a new version.
 
-    A ranker belongs to the encoder it was trained with, so the new version has none.
+    A ranker belongs to the encoder it was trained with, so the new version has none. An interrupted
+    training is resumed from its last checkpoint.
 
     Args:
         folder: the collection.
@@ -83,32 +86,33 @@ def train_encoder(
     config = load_config(folder)
     static = replace(config, dense=replace(config.dense, encoder="static"))
     store = VersionStore(folder)
-
-    def fit(collection: Collection) -> StaticEncoder:
-        with process_group() as group, _near(collection) as near:
-            return fit_encoder(
-                collection.encoder.word_vectors,
-                collection.pool.forward,
-                near,
-                static,
-                _judged(collection, folder) if with_judgments else (),
-                progress if group.rank == 0 else silent,
-                group,
-            )
-
-    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
-        live = store.open()
-        with _opened(folder, live) as collection:
-            return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
-    compact_rows(folder, progress)
-
-    def fitted(live: Version) -> StaticEncoder:
-        with _opened(folder, live) as collection:
-            return fit(collection)
-
+    checkpoints = Checkpoints(folder / JOBS / "encoder")
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "dense")}
-    version = publish_encoder(store, fitted, settings, gate)
+    with process_group() as group:
+
+        def fit(live: Version) -> StaticEncoder:
+            with _opened(folder, live) as collection, _near(collection) as near:
+                encoder = fit_encoder(
+                    collection.encoder.word_vectors,
+                    collection.pool.forward,
+                    near,
+                    static,
+                    _judged(collection, folder) if with_judgments else (),
+                    progress if group.rank == 0 else silent,
+                    group,
+                    checkpoints,
+                )
+                before = collection.encoder.facts
+                of_words = {name: before[name] for name in WORD_FACTS if name in before}
+                return replace(encoder, facts={**encoder.facts, **of_words})
+
+        if group.rank > 0:  # one of torchrun's others trains along; the first one publishes
+            live = trained_on(store, group)
+            return EncoderReport(live.name, fit(live).facts, live.manifest.labels)
+        compact_rows(folder, progress)
+        version = publish_encoder(store, fit, settings, gate, group)
+    checkpoints.clear()  # only now: until it is published, the training can be resumed
     facts = StaticEncoder.load(version.folder / ENCODER).facts
     return EncoderReport(version.name, facts, version.manifest.labels)
 
