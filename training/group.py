@@ -150,6 +150,8 @@ def _joined(**how: Any) -> Iterator[Group]:
     try:
         dist.init_process_group("gloo", timeout=JOIN_TIMEOUT, **how)
     except (RuntimeError, ValueError) as error:  # torch's network errors are RuntimeErrors
+        # torch counts groups that failed too, and processes of different counts never meet again
+        dist.distributed_c10d._world.group_count = 0
         raise Unavailable(_why(error)) from error
     try:
         yield Group(dist.get_rank(), dist.get_world_size())

@@ -155,3 +155,5 @@ def test_a_port_that_is_in_use_is_named_with_the_remedy(monkeypatch: pytest.Monk
         environment_of_torchrun(monkeypatch, port)
         with pytest.raises(Unavailable, match=rf"port {port}, .* is in use; .* --master-port"):
             train(FactorTask(), TWO)
+    monkeypatch.undo()
+    assert len(train(FactorTask(num_steps=2), TWO).report.curve) == 2  # a later group meets
