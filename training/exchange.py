@@ -105,36 +105,6 @@ def combined(changes: Sequence[Floats]) -> Floats:
     return left[0]
 
 
-# the sums may be reordered, so that they take the processor's vectors; nothing else may change
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _products(a_D: Floats, b_D: Floats) -> tuple[float, float, float]:
-    dot, a_square, b_square = 0.0, 0.0, 0.0
-    for d in range(len(a_D)):
-        a, b = np.float64(a_D[d]), np.float64(b_D[d])
-        dot += a * b
-        a_square += a * a
-        b_square += b * b
-    return dot, a_square, b_square
-
-
-@numba.njit(cache=True, nogil=True)
-def _add(a_D: Floats, b_D: Floats) -> None:
-    """Makes a the adaptive sum of a and b."""
-    dot, a_square, b_square = _products(a_D, b_D)
-    a_share = np.float32(1 - dot / (2 * a_square) if a_square > 0 else 1.0)
-    b_share = np.float32(1 - dot / (2 * b_square) if b_square > 0 else 1.0)
-    for d in range(len(a_D)):
-        a_D[d] = a_share * a_D[d] + b_share * b_D[d]
-
-
-@numba.njit(cache=True, nogil=True)
-def _differ(a_D: Floats, b_D: Floats) -> bool:
-    found = False
-    for d in range(len(a_D)):  # all of them: vectors are faster than leaving early
-        found |= a_D[d] != b_D[d]
-    return found
-
-
 @numba.njit(cache=True, nogil=True)
 def changed(table_RD: Floats, base_RD: Floats) -> NDArray[np.bool_]:
     """Returns which rows differ from what they were: bool [R]; a NaN is a difference."""
@@ -157,7 +127,6 @@ def agree(values_WS: Floats, base_S: Floats, columns: int, first: int, last: int
     """
     workers = len(values_WS)
     changes_WD = np.empty((workers, columns), np.float32)
-    agreed_D = np.empty(columns, np.float32)
     for r in range(first, last):
         begin, end = r * columns, (r + 1) * columns
         base_D = base_S[begin:end]
@@ -168,19 +137,19 @@ def agree(values_WS: Floats, base_S: Floats, columns: int, first: int, last: int
                 who = w
         if num_changed == 0:
             continue
-        if num_changed == 1:
-            agreed_D[:] = values_WS[who, begin:end]
-        else:
+        if num_changed > 1:
             for w in range(workers):
-                changes_WD[w] = values_WS[w, begin:end] - base_D
+                _subtract(changes_WD[w], values_WS[w, begin:end], base_D)
             step = 1
             while step < workers:  # pair by pair, then pairs of those
                 for w in range(0, workers - step, 2 * step):
                     _add(changes_WD[w], changes_WD[w + step])
                 step *= 2
-            agreed_D[:] = base_D + changes_WD[0]
+            who = 0
+            _move(values_WS[0, begin:end], base_D, changes_WD[0])
         for w in range(workers):
-            values_WS[w, begin:end] = agreed_D
+            if w != who:
+                _copy(values_WS[w, begin:end], values_WS[who, begin:end])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -189,3 +158,55 @@ def _pair(a_UD: Floats, b_UD: Floats) -> Floats:
     for u in range(len(out_UD)):
         _add(out_UD[u], b_UD[u])
     return out_UD
+
+
+# Each loop below is over whole rows that begin at 0, so that it becomes one of vectors; a temporary
+# array for each row would take longer than all that is done with it.
+
+
+@numba.njit(cache=True, nogil=True)
+def _differ(a_D: Floats, b_D: Floats) -> bool:
+    found = False
+    for d in range(len(a_D)):  # all of them: vectors are faster than leaving early
+        found |= a_D[d] != b_D[d]
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract(out_D: Floats, a_D: Floats, b_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d] - b_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _move(out_D: Floats, a_D: Floats, b_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d] + b_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(out_D: Floats, a_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(a_D: Floats, b_D: Floats) -> None:
+    """Makes a the adaptive sum of a and b."""
+    dot, a_square, b_square = _products(a_D, b_D)
+    a_share = np.float32(1 - dot / (2 * a_square) if a_square > 0 else 1.0)
+    b_share = np.float32(1 - dot / (2 * b_square) if b_square > 0 else 1.0)
+    for d in range(len(a_D)):
+        a_D[d] = a_share * a_D[d] + b_share * b_D[d]
+
+
+# the sums alone may be taken in another order, which vectors need
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _products(a_D: Floats, b_D: Floats) -> tuple[float, float, float]:
+    dot, a_square, b_square = 0.0, 0.0, 0.0
+    for d in range(len(a_D)):
+        a, b = np.float64(a_D[d]), np.float64(b_D[d])
+        dot += a * b
+        a_square += a * a
+        b_square += b * b
+    return dot, a_square, b_square
