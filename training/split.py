@@ -88,9 +88,8 @@ def _bring_together(
 ) -> None:
     """Writes the parts of all processes into a whole table."""
     rows, columns = whole_RD.shape
-    equal = np.zeros(
-        (-(-rows // group.size), columns), np.float32
-    )  # what is gathered has one shape
+    # what is gathered has one shape
+    equal = np.zeros((-(-rows // group.size), columns), np.float32)
     equal[: len(mine_PD)] = mine_PD
     for rank, part in enumerate(group.gather(equal)):
         first, last = part_of(rows, rank, group.size)
