@@ -63,7 +63,8 @@ def retrain_words(
     """
     config = load_config(folder)
     store = VersionStore(folder)
-    kept = [Checkpoints(folder / JOBS / name) for name in ("words", "encoder")]
+    kept_words = Checkpoints(folder / JOBS / "words")
+    kept_encoder = Checkpoints(folder / JOBS / "encoder")
 
     def fit(live: Version) -> StaticEncoder:
         forward = open_forward_index(live.folder / FORWARD)
@@ -75,7 +76,7 @@ def retrain_words(
                 config,
                 folder,
                 progress,
-                WordTraining(strategy, *kept, reported),
+                WordTraining(strategy, kept_words, kept_encoder, reported),
             )
 
     mapping = config.to_mapping()
@@ -88,8 +89,8 @@ def retrain_words(
             return live
         compact_rows(folder, progress)
         version = publish_encoder(store, fit, settings, gate, group)
-    for checkpoints in kept:  # only now: until it is published, the training can be resumed
-        checkpoints.clear()
+    for kept in (kept_words, kept_encoder):  # only now: until then it can be resumed
+        kept.clear()
     return version
 
 

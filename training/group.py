@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch.distributed import distributed_c10d
 
 from rankwell.data.errors import Unavailable
 
@@ -151,7 +152,7 @@ def _joined(**how: Any) -> Iterator[Group]:
         dist.init_process_group("gloo", timeout=JOIN_TIMEOUT, **how)
     except (RuntimeError, ValueError) as error:  # torch's network errors are RuntimeErrors
         # torch counts groups that failed too, and processes of different counts never meet again
-        dist.distributed_c10d._world.group_count = 0
+        distributed_c10d._world.group_count = 0
         raise Unavailable(_why(error)) from error
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
