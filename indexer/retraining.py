@@ -1,5 +1,6 @@
 """Training word vectors again, and the encoder that starts from them, as a new version."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
+    ENCODER,
     EVALUATION,
     FORWARD,
     JOBS,
@@ -23,13 +25,14 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.building import WordTraining, fit_new_encoder, write_vectors
-from rankwell.indexer.encoding import near_documents
+from rankwell.indexer.documents_encoding import ENCODED
+from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, compact_rows
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, WORK, compact_rows
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.vector_parts import write_vectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import Group, process_group
 from rankwell.training.run import Report
@@ -64,11 +67,13 @@ def retrain_words(
     config = load_config(folder)
     store = VersionStore(folder)
     kept_words = Checkpoints(folder / JOBS / "words")
-    kept_encoder = Checkpoints(folder / JOBS / "encoder")
+    kept_encoder = Checkpoints(folder / JOBS / "words-encoder")
 
-    def fit(live: Version) -> StaticEncoder:
+    def fit(live: Version) -> CollectionEncoder:
         forward = open_forward_index(live.folder / FORWARD)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
+        then = config_from_mapping(live.manifest.config)
+        same = dense_settings(then) == dense_settings(config)
         with near_documents(live.folder / LEXICAL, forward, analyzer) as near:
             return fit_new_encoder(
                 forward,
@@ -77,6 +82,7 @@ def retrain_words(
                 folder,
                 progress,
                 WordTraining(strategy, kept_words, kept_encoder, reported),
+                live.folder / ENCODER if same else None,
             )
 
     mapping = config.to_mapping()
@@ -88,7 +94,7 @@ def retrain_words(
             train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
             return live
         compact_rows(folder, progress)
-        version = publish_encoder(store, fit, settings, gate, group)
+        version = publish_encoder(store, fit, settings, gate, group, progress)
     for kept in (kept_words, kept_encoder):  # only now: until then it can be resumed
         kept.clear()
     return version
@@ -105,10 +111,11 @@ def trained_on(store: VersionStore, group: Group, live: Version | None = None) -
 
 def publish_encoder(
     store: VersionStore,
-    fit: Callable[[Version], StaticEncoder],
+    fit: Callable[[Version], CollectionEncoder],
     settings: dict[str, dict[str, object]],
     gate: Gate | None,
     group: Group,
+    progress: Progress = silent,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
@@ -118,6 +125,7 @@ def publish_encoder(
         settings: the sections of the configuration that it was trained by.
         gate: judges the version before it becomes live; None lets everything pass.
         group: the processes that train; this is the first one.
+        progress: told of the documents that are encoded.
 
     Raises:
         InputError: another job made a version with dead rows in between.
@@ -136,9 +144,11 @@ def publish_encoder(
             draft.share(live, part)
         encoder = fit(live)
         documents = DocumentStore(live.folder / DOCUMENTS)
-        write_vectors(draft.folder, encoder, forward, documents.live_N)
         before = live.manifest
         config = config_from_mapping(before.config)
+        shards = store.folder / WORK / ENCODED
+        asked = config_from_mapping({**before.config, **settings})
+        write_vectors(draft.folder, encoder, forward, documents, asked, live, shards, progress)
         if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
             analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
             build_lexical(
@@ -166,6 +176,7 @@ def publish_encoder(
             labels=tuple(labels),
         )
         checks = release(store, version, live, gate)
+    shutil.rmtree(shards, ignore_errors=True)
     if not all(check.passed for check in checks):
         raise refusal(store.folder, version.name, checks)
     return version
