@@ -6,7 +6,8 @@ change them through the classes that Ray makes actors of. Only the clock is simu
 - a step takes as long as one that was measured, drawn at random; workers do not slow each other;
 - a pull occupies the server for `pull_server`, and its worker for `pull` in all;
 - pushes are directed one at a time, `push` for each worker's changes in them;
-- an exchange of a synchronous group of W takes W - 1 times as long as one of two;
+- an exchange of a synchronous group takes as long as one of two, whatever its size, since each
+  process makes one of its part of the rows alone;
 - nothing dies, and a network is as fast as this machine's memory.
 """
 
@@ -93,7 +94,7 @@ def simulate(
         _Unit([Worker(task, 1) for _ in range(size)], [-1] * size, waits=True) for _ in range(units)
     ]
     pull, pull_server = (times.pull, times.pull_server) if servers else (0.0, 0.0)
-    add = times.push * size if servers else times.exchange * (size - 1)
+    add = times.push * size if servers else times.exchange * (size > 1)
     outcome = Simulated()
     events: list[tuple[float, int, int]] = []
     order = itertools.count()

@@ -1,11 +1,12 @@
 """Time to a fixed accuracy of word vectors under each strategy: measured, and simulated past two.
 
-    python benchmarks/strategies.py [--quick] [--svg FILE]
+    python benchmarks/strategies.py [--quick] [--only NAMES] [--svg FILE]
 
 Trains on the Wikipedia text and answers a sample of Google's analogies along the way
-(RANKWELL_DATA); --quick trains on the Wikipedia sample, too little to answer much. The clock starts
-with the first step: what processes take to start is told beside it. The last line of the output is
-one JSON object.
+(RANKWELL_DATA); --quick trains on the Wikipedia sample, too little to answer much; --only measures
+some strategies, such as "single; synchronous, 2", and simulates nothing. The clock starts with the
+first step: what processes take to start is told beside it. The last line of the output is one JSON
+object.
 """
 
 import argparse
@@ -147,6 +148,17 @@ def time_to(curve: Curve, target: float) -> float | None:
     return None
 
 
+def shown(real: dict[str, Any], target: float) -> dict[str, Any]:
+    """Returns what was measured, with the second at which each reached the target."""
+    return {
+        name: {
+            **{k: v for k, v in one.items() if k != "steps"},
+            "seconds_to_target": time_to(one["curve"], target),
+        }
+        for name, one in real.items()
+    }
+
+
 def draw(file: Path, real: dict[str, Any], simulated: dict[str, Simulated], target: float) -> None:
     """Draws all curves: measured ones whole, simulated ones dashed."""
     import matplotlib as mpl
@@ -171,8 +183,8 @@ def draw(file: Path, real: dict[str, Any], simulated: dict[str, Simulated], targ
     plt.close(figure)
 
 
-def figures(quick: bool, svg: Path | None = None) -> dict[str, Any]:
-    """Measures and simulates all strategies."""
+def figures(quick: bool, only: list[str], svg: Path | None = None) -> dict[str, Any]:
+    """Measures and simulates all strategies, or measures some of them, of which single is one."""
     files = [SAMPLE] if quick else sorted((DATA / "enwiki").glob("corpus-*.jsonl.gz"))
     analogies = sampled()
     with tempfile.TemporaryDirectory(prefix="rankwell-") as folder:
@@ -189,9 +201,13 @@ def figures(quick: bool, svg: Path | None = None) -> dict[str, Any]:
 
         task.step(task.start(), 0)  # compiles
         real = {}
-        for name, strategy in MEASURED.items():
-            real[name] = measured(task, strategy, look)
+        for name in only or MEASURED:
+            real[name] = measured(task, MEASURED[name], look)
             print(name, {k: v for k, v in real[name].items() if k != "steps"}, flush=True)
+        target = round(TARGET_SHARE * real["single"]["curve"][-1][1], 4)
+        words = {"words": task.text.num_tokens * task.epochs, "steps": task.num_steps}
+        if only:
+            return {**words, "target": target, "measured": shown(real, target)}
         one = real["servers, 1"]["median_s"]
         times = Times(
             real["single"].pop("steps"),
@@ -205,12 +221,10 @@ def figures(quick: bool, svg: Path | None = None) -> dict[str, Any]:
         for name, shape in SIMULATED.items():
             run = simulated[name] = simulate(task, times, look, every=every, **shape)
             print("simulated", name, round(run.seconds, 2), run.seen[-1], flush=True)
-    target = round(TARGET_SHARE * real["single"]["curve"][-1][1], 4)
     if svg is not None:
         draw(svg, real, simulated, target)
     return {
-        "words": task.text.num_tokens * task.epochs,
-        "steps": task.num_steps,
+        **words,
         "target": target,
         "times_s": {
             "step": round(statistics.median(times.steps), 4),
@@ -219,13 +233,7 @@ def figures(quick: bool, svg: Path | None = None) -> dict[str, Any]:
             "push": times.push,
             "exchange": times.exchange,
         },
-        "measured": {
-            name: {
-                **{k: v for k, v in one.items() if k != "steps"},
-                "seconds_to_target": time_to(one["curve"], target),
-            }
-            for name, one in real.items()
-        },
+        "measured": shown(real, target),
         "simulated": {
             name: {
                 "seconds": round(run.seconds, 2),
@@ -245,6 +253,8 @@ def figures(quick: bool, svg: Path | None = None) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", metavar="NAMES", default="", help="with semicolons between them")
     parser.add_argument("--svg", type=Path)
     options = parser.parse_args()
-    print(json.dumps(figures(options.quick, options.svg)))
+    only = [name.strip() for name in options.only.split(";") if name.strip()]
+    print(json.dumps(figures(options.quick, only, options.svg)))

@@ -18,7 +18,7 @@ from rankwell.data.service import ServingConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
-WORD_MODELS = ("skip-gram", "cbow")
+WORD_MODELS = ("skip-gram", "cbow", "exact")
 RANKERS = ("deep", "lambdamart")
 LOSSES = ("softmax", "cross-entropy", "lambdarank", "approx-ndcg")
 
@@ -87,9 +87,13 @@ class AnalysisConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordsConfig(Section):
-    """Word embeddings: skip-gram or CBOW with negative sampling on the collection."""
+    """Word embeddings: skip-gram or CBOW, trained on the collection."""
 
-    model: str = setting("skip-gram", "skip-gram, or cbow: faster, less exact for rare words")
+    model: str = setting(
+        "skip-gram",
+        "skip-gram, or cbow: faster, less exact for rare words; both by negative sampling; exact: "
+        "skip-gram by the softmax over all words, for small vocabularies",
+    )
     dimensions: int = setting(100, "length of a word vector", low=2, high=4096)
     window: int = setting(5, "furthest distance between two words of a pair", low=1, high=100)
     negatives: int = setting(5, "noise words for each pair", low=1, high=100)

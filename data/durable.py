@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,15 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path, *, fsync: bool = False) -> str:
+    """Returns the hash of a file's content; with an fsync, of content that lasts."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if fsync:
+            os.fsync(file.fileno())
+    return digest
 
 
 def append_line(path: Path, line: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from rankwell.data.errors import InputError
-from rankwell.data.terminal import out, print_json, say
+from rankwell.data.terminal import Folder, Json, out, print_json, say
 from rankwell.data.versions import ENCODER, VersionStore
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.vector_files import write_binary, write_text
@@ -39,11 +39,9 @@ class Form(StrEnum):
     binary = "binary"
 
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
 Words = Annotated[list[str], typer.Argument(metavar="WORD...", help="Words, or phrases in quotes.")]
 Wanted = Annotated[int, typer.Option("-k", min=1, help="How many words.")]
 How = Annotated[Method, typer.Option(help="Sum of cosines, or product (Levy and Goldberg 2014).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 app = typer.Typer(
     help="Explore the words that were trained on the documents.", no_args_is_help=True

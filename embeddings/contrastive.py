@@ -9,9 +9,12 @@ and a rare form learns from its siblings. The outcome is one table again.
 Shapes: B pairs of a batch, C documents of a batch, V words, S stems, D dimensions.
 """
 
+import hashlib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from torch.nn import functional
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.embeddings.pairs import Batch, Pairs, Words
+from rankwell.training.checkpoints import Checkpoint, Checkpoints
 from rankwell.training.group import Group, average_gradients
 from rankwell.training.seeding import deterministic
 
@@ -36,6 +40,8 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 500
 JUDGED_QUERIES = "judged queries"
 
 _FIRST_ACCUMULATOR = 1e-6
+_CHECKPOINTS = 10  # of a training
+_STATE_BYTES = 512  # a generator's state as JSON, padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,9 @@ def train_static(
     seed: int,
     progress: Progress = silent,
     group: Group | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Trains the table of a static encoder.
+    """Trains the table of a static encoder, from its last checkpoint where there is one.
 
     Args:
         start_VD: float32; what each word adds before training.
@@ -123,6 +130,9 @@ def train_static(
         seed: start of all randomness; the same seed gives the same bytes on one machine.
         progress: told of the steps.
         group: processes that train together, each on batches of its own; None: this one alone.
+        checkpoints: where the training is kept, after each tenth of the way; None: nowhere. An
+            interrupted training ends with the bytes that it would have had, on as many processes.
+            The first process's count; the others need none.
 
     Raises:
         InputError: there are too few documents, or the training diverged.
@@ -141,10 +151,15 @@ def train_static(
         num_held_out = min(MAX_HELD_OUT, int(HELD_OUT_SHARE * len(rows)))
         held_out = [pairs.pair(int(row), rng) for row in rows[:num_held_out]]
         before = _found_share(model, held_out)
-        training = _Training(model, pairs, rows[num_held_out:], learning_rate, group)
         drawn = np.random.default_rng([seed, group.rank])  # each process draws batches of its own
-        for epoch in range(epochs):
-            training.epoch(epoch, epochs, rng, drawn, progress)
+        training = _Training(
+            model, pairs, rows[num_held_out:], learning_rate, epochs, group, rng, drawn
+        )
+        kept = None
+        if checkpoints is not None and group.rank == 0:
+            settings = [learning_rate, epochs, seed, group.size, BATCH, JUDGED_SHARE, SCALE]
+            kept = _Kept(checkpoints, _fingerprint(settings, start_VD, stem_V, pairs))
+        training.work(kept, progress)
         facts = {
             "documents": len(rows) - num_held_out,
             JUDGED_QUERIES: pairs.num_judged,
@@ -158,6 +173,22 @@ def train_static(
         return Trained(model.table_VD(), facts)
 
 
+class _Kept(NamedTuple):
+    """The checkpoints of one training."""
+
+    checkpoints: Checkpoints
+    fingerprint: str
+
+
+def _fingerprint(
+    settings: list[float], start_VD: NDArray[np.float32], stem_V: NDArray[np.int64], pairs: Pairs
+) -> str:
+    digest = hashlib.sha256(json.dumps([settings, pairs.fingerprint]).encode())
+    digest.update(memoryview(np.ascontiguousarray(start_VD)))
+    digest.update(memoryview(np.ascontiguousarray(stem_V)))
+    return digest.hexdigest()[:16]
+
+
 class _Training:
     """The optimiser and its steps."""
 
@@ -167,38 +198,103 @@ class _Training:
         pairs: Pairs,
         rows: NDArray[np.int64],
         learning_rate: float,
+        epochs: int,
         group: Group,
+        rng: np.random.Generator,
+        drawn: np.random.Generator,
     ) -> None:
-        self.loss = 0.0
+        """Takes the model and what it learns from.
+
+        Args:
+            model: what is trained.
+            pairs: where pairs are drawn.
+            rows: the documents.
+            learning_rate: at the start.
+            epochs: passes over the documents.
+            group: the processes.
+            rng: orders the documents, in all processes alike.
+            drawn: draws the pairs of this process.
+        """
+        self._losses: list[float] = []  # of this epoch
         self._model = model
         self._pairs = pairs
         self._rows = rows
         self._rate = learning_rate
         self._group = group
+        self._rng, self._drawn = rng, drawn
+        self._steps = max(1, round(len(rows) / (BATCH * group.size)))
+        self._total = epochs * self._steps
         self._optimiser = torch.optim.Adagrad(
             model.parameters(), lr=learning_rate, initial_accumulator_value=_FIRST_ACCUMULATOR
         )
 
-    def epoch(
-        self,
-        number: int,
-        epochs: int,
-        rng: np.random.Generator,
-        drawn: np.random.Generator,
-        progress: Progress,
-    ) -> None:
-        """Trains on a pair of each document once."""
-        size = self._group.size
-        steps = max(1, round(len(self._rows) / (BATCH * size)))
-        parts = np.array_split(rng.permutation(self._rows), steps * size)
-        losses = []
-        for step, rows in enumerate(parts[self._group.rank :: size]):
-            done, total = number * steps + step, epochs * steps
+    @property
+    def loss(self) -> float:
+        """The mean of the last epoch."""
+        return float(np.mean(self._losses))
+
+    def work(self, kept: _Kept | None, progress: Progress) -> None:
+        """Trains to the end: on a pair of each document once in each epoch."""
+        size, rank = self._group.size, self._group.rank
+        every = max(1, math.ceil(self._total / _CHECKPOINTS))
+        number = self._resumed(kept)
+        ordered = None
+        while number < self._total:
+            place = number % self._steps
+            if ordered is None or place == 0:
+                begun = _state(self._rng)
+                ordered = np.array_split(self._rng.permutation(self._rows), self._steps * size)
+                self._losses = self._losses if place else []
+            rows = ordered[place * size + rank]
             num_judged = round(JUDGED_SHARE * len(rows)) if self._pairs.num_judged else 0
-            batch = self._pairs.batch(rows, num_judged, drawn)
-            losses.append(self._step(batch, self._rate * (1 - done / total), done, total))
-            progress("training the encoder", done + 1, total)
-        self.loss = float(np.mean(losses))
+            batch = self._pairs.batch(rows, num_judged, self._drawn)
+            rate = self._rate * (1 - number / self._total)
+            self._losses.append(self._step(batch, rate, number, self._total))
+            number += 1
+            progress("training the encoder", number, self._total)
+            if number % every == 0 or number == self._total:
+                self._keep(kept, number, begun if number % self._steps else _state(self._rng))
+
+    def _keep(self, kept: _Kept | None, number: int, order: NDArray[np.uint8]) -> None:
+        """Writes a checkpoint in the first process, with what the others draw from too."""
+        drawn = self._group.gather(_state(self._drawn))
+        if kept is None:
+            return
+        state = {
+            "order": _text(order),
+            "drawn": [_text(one) for one in drawn],
+            "losses": self._losses,
+        }
+        tables = {name: tensor.numpy() for name, tensor in self._tensors().items()}
+        kept.checkpoints.save(kept.fingerprint, Checkpoint(tables, frozenset(range(number)), state))
+
+    def _resumed(self, kept: _Kept | None) -> int:
+        """Returns the step to begin with, once every process is where the first one's last was."""
+        last = kept.checkpoints.latest(kept.fingerprint) if kept else None
+        number = self._group.said_by_first(len(last.done) if last else 0)
+        if number == 0:
+            return 0
+        states = np.zeros((1 + self._group.size, _STATE_BYTES), np.uint8)
+        if last is not None:
+            for row, text in zip(states, [last.state["order"], *last.state["drawn"]], strict=True):
+                row[:] = _bytes(text)
+            self._losses = list(last.state["losses"])
+        self._group.broadcast(states)
+        for name, tensor in self._tensors().items():
+            if last is not None:
+                tensor.copy_(torch.from_numpy(last.tables[name]))
+            self._group.broadcast(tensor.numpy())
+        self._rng.bit_generator.state = json.loads(_text(states[0]))
+        self._drawn.bit_generator.state = json.loads(_text(states[1 + self._group.rank]))
+        return number
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Returns what training changes: the tables, and the squares that Adagrad sums up."""
+        tensors = {}
+        for name, parameter in self._model.named_parameters():
+            tensors[name] = parameter.detach()
+            tensors[f"{name} squares"] = self._optimiser.state[parameter]["sum"]
+        return tensors
 
     def _step(self, batch: Batch, rate: float, number: int, total: int) -> float:
         loss = contrastive_loss(
@@ -220,6 +316,19 @@ class _Training:
             settings["lr"] = rate
         self._optimiser.step()
         return float(loss.detach())
+
+
+def _state(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Returns the state of a generator in a form that travels."""
+    return _bytes(json.dumps(rng.bit_generator.state))
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode().ljust(_STATE_BYTES), np.uint8).copy()
+
+
+def _text(state: NDArray[np.uint8]) -> str:
+    return state.tobytes().decode().rstrip()
 
 
 @torch.inference_mode()

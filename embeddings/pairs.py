@@ -7,8 +7,10 @@ the inverse cloze task). Judgments give a query with a relevant document.
 Shapes: N documents, B pairs of a batch, H hard negatives of a batch, C = B + H its documents.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +94,23 @@ class Pairs:
         self._negatives_NK = negatives_NK
         self._judged = judged
         self.rows = trainable_rows(forward, word_of_V)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever pairs are drawn from."""
+        drawn_from: list[NDArray[Any]] = [
+            self._forward.tokens_T,
+            self._forward.offsets,
+            self._word_of_V,
+            self._negatives_NK,
+        ]
+        for query in self._judged:
+            drawn_from += [query.words, query.rows, query.negatives]
+        digest = hashlib.sha256()
+        for array in drawn_from:
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(memoryview(np.ascontiguousarray(array)))
+        return digest.hexdigest()
 
     @property
     def num_judged(self) -> int:

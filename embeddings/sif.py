@@ -30,7 +30,11 @@ def pooled_encoder(word_vectors: WordVectors, sif: float, forward: ForwardIndex)
     """
     counts_V = word_vectors.counts_V
     weights_V = (sif / (sif + counts_V / max(counts_V.sum(), 1))).astype(np.float32)
-    facts = {"sif": sif}
+    facts = {
+        "sif": sif,
+        "documents": forward.statistics.num_docs,
+        "words of the documents": len(forward.tokens_T),
+    }
     weighted_VD = weights_V[:, None] * word_vectors.vectors_VD
     weighted = StaticEncoder.of(word_vectors, weighted_VD, KIND, facts)
     step = max(1, forward.num_rows // _DIRECTION_DOCS)

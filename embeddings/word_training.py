@@ -6,26 +6,36 @@ Shapes: V words, D dimensions, P padded dimensions.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from rankwell.data.config import WordsConfig
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.progress import Progress, silent
-from rankwell.embeddings.kernel import Sampling, Tables, train_span
+from rankwell.embeddings.exact import SQUARES, pairs, train_pairs
+from rankwell.embeddings.kernel import Sampling, Tables, empty_table, train_span
 from rankwell.embeddings.training_text import TrainingText
 from rankwell.embeddings.vector_files import read_start
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.run import Report
+from rankwell.training.seeding import deterministic
 from rankwell.training.strategy import Strategy, train
 from rankwell.training.task import StepResult
 from rankwell.training.task import Tables as NamedTables
 
 STEP_TOKENS = 250_000
+EXACT = "exact"
+EXACT_STEP_TOKENS = 2_000
 TARGET_WORDS = 80_000_000
 MAX_EPOCHS = 40
 MIN_EPOCHS = 3
 LEAST_RATE = 1e-4  # of the rate at the start, at the end
+
+# facts of an encoder on the word vectors that it starts from
+WORD_FACTS = "words read by the word vectors", "epochs of the word vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,11 @@ class TrainedWords:
     num_words: int
     epochs: int
     report: Report
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What an encoder that starts from the words says of their training."""
+        return dict(zip(WORD_FACTS, (self.num_words, self.epochs), strict=True))
 
 
 class WordTask:
@@ -69,7 +84,8 @@ class WordTask:
         self._config = config
         self._seed = seed
         self._sampling = Sampling.of(text.counts_V, config.subsample, seed)
-        self._spans = text.spans(STEP_TOKENS) if text.words else []
+        num_tokens = EXACT_STEP_TOKENS if config.model == EXACT else STEP_TOKENS
+        self._spans = text.spans(num_tokens) if text.words else []
         self._given = (
             read_start(folder / config.start, text.words, config.dimensions)
             if config.start
@@ -81,14 +97,15 @@ class WordTask:
         """All steps, over all epochs."""
         return len(self._spans) * self.epochs
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with the text, the settings and the seed."""
         digest = hashlib.sha256(
             json.dumps([asdict(self._config), self._seed, self.epochs, self._spans]).encode()
         )
         digest.update("\n".join(self.text.words).encode())
-        digest.update(self.text.counts_V.tobytes())
+        for array in (self.text.counts_V, self.text.tokens_T, self.text.sentences):
+            digest.update(memoryview(np.ascontiguousarray(array)))  # the order of the words counts
         if self._given is not None:
             digest.update(self._given[1].tobytes())
         return digest.hexdigest()[:16]
@@ -129,6 +146,36 @@ class WordTask:
         return self._config.learning_rate * max(left, LEAST_RATE)
 
 
+class ExactTask(WordTask):
+    """Word vectors by the exact softmax, over a vocabulary that processes can split.
+
+    See `rankwell.training.task.SplitTask`.
+    """
+
+    @property
+    def split(self) -> tuple[str, ...]:
+        """The vectors of words as they are predicted."""
+        return "contexts", "contexts" + SQUARES
+
+    def start(self) -> NamedTables:
+        """Returns the tables before training: float32 [V, P] each."""
+        tables = super().start()
+        squares = {
+            name + SQUARES: empty_table(len(table), self._config.dimensions)
+            for name, table in tables.items()
+        }
+        return {**tables, **squares}
+
+    def step(self, tables: NamedTables, number: int, first: int = 0) -> StepResult:
+        """Trains on one span of sentences, with the predicted words that are here."""
+        tokens_T, bounds = self.text.span(*self._spans[number % len(self._spans)])
+        rate = self._rate(number)
+        with deterministic(((self._seed << 32) + number) % 2**63) as rng:
+            found = pairs(tokens_T, bounds, self._sampling.keep_V, self._config.window, rng)
+            loss = train_pairs(tables, *found, first, rate)
+        return StepResult(loss, len(tokens_T), rate)
+
+
 def train_words(
     forward: ForwardIndex,
     config: WordsConfig,
@@ -157,7 +204,8 @@ def train_words(
             more workers than parts of the work.
         Unavailable: workers die again and again, or the strategy's packages are missing.
     """
-    task = WordTask(TrainingText.of(forward, config), config, seed, folder)
+    kind = ExactTask if config.model == EXACT else WordTask
+    task = kind(TrainingText.of(forward, config), config, seed, folder)
     trained = train(
         task,
         strategy,

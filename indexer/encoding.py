@@ -86,11 +86,13 @@ class WordTraining:
     Attributes:
         strategy: on which workers; None: single.
         checkpoints: where an interrupted training is resumed; None: nowhere.
+        encoder_checkpoints: where that of a static encoder, which starts from them, is.
         reported: told what happened in the training.
     """
 
     strategy: Strategy | None = None
     checkpoints: Checkpoints | None = None
+    encoder_checkpoints: Checkpoints | None = None
     reported: Callable[[Report], None] = lambda report: None
 
 
@@ -124,9 +126,19 @@ def fit_new_encoder(
         training.checkpoints,
     )
     training.reported(trained.report)
-    return fit_encoder(
-        trained.vectors, forward, near, config, folder, progress=progress, before=before
+    encoder = fit_encoder(
+        trained.vectors,
+        forward,
+        near,
+        config,
+        folder,
+        progress=progress,
+        before=before,
+        checkpoints=training.encoder_checkpoints,
     )
+    if isinstance(encoder, StaticEncoder):
+        return replace(encoder, facts={**encoder.facts, **trained.facts})
+    return encoder
 
 
 def encoder_settings(config: Config) -> tuple[object, ...]:
@@ -149,6 +161,7 @@ def fit_encoder(
     progress: Progress = silent,
     group: Group | None = None,
     before: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> CollectionEncoder:
     """Fits the encoder that [dense] encoder names; a transformer is taken as it is.
 
@@ -162,6 +175,7 @@ def fit_encoder(
         progress: told of the steps.
         group: processes that train together, all with the same arguments; None: this one alone.
         before: the folder of an encoder whose model stays, if it is a transformer; None: none.
+        checkpoints: where an interrupted training of a static encoder is resumed; None: nowhere.
 
     Raises:
         InputError: a static encoder is asked for and there is too little to train on, or its
@@ -196,6 +210,7 @@ def fit_encoder(
         seed=config.collection.seed,
         progress=progress,
         group=group,
+        checkpoints=checkpoints,
     )
     facts = {**pooled.facts, **trained.facts}
     return StaticEncoder.of(word_vectors, trained.table_VD, "static", facts)

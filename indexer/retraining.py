@@ -8,6 +8,7 @@ from pathlib import Path
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import ELASTICSEARCH, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
+from rankwell.data.errors import InputError
 from rankwell.data.forward import open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.release import Gate
@@ -35,7 +36,7 @@ from rankwell.indexer.releasing import refusal, release
 from rankwell.indexer.space import room_on
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.training.checkpoints import Checkpoints
-from rankwell.training.group import rank
+from rankwell.training.group import Group, process_group
 from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
 
@@ -67,13 +68,8 @@ def retrain_words(
     """
     config = load_config(folder)
     store = VersionStore(folder)
-    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
-        live = store.open()
-        forward = open_forward_index(live.folder / FORWARD)
-        train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
-        return live
-    compact_rows(folder, progress)
-    checkpoints = Checkpoints(folder / JOBS / "words")
+    kept_words = Checkpoints(folder / JOBS / "words")
+    kept_encoder = Checkpoints(folder / JOBS / "words-encoder")
 
     def fit(live: Version) -> CollectionEncoder:
         forward = open_forward_index(live.folder / FORWARD)
@@ -87,15 +83,32 @@ def retrain_words(
                 config,
                 folder,
                 progress,
-                WordTraining(strategy, checkpoints, reported),
+                WordTraining(strategy, kept_words, kept_encoder, reported),
                 live.folder / ENCODER if same else None,
             )
 
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "words", "dense")}
-    version = publish_encoder(store, fit, settings, gate, progress)
-    checkpoints.clear()  # only now: until it is published, the training can be resumed
+    with process_group() as group:
+        if group.rank > 0:  # one of torchrun's others trains along; the first one publishes
+            live = trained_on(store, group)
+            forward = open_forward_index(live.folder / FORWARD)
+            train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
+            return live
+        compact_rows(folder, progress)
+        version = publish_encoder(store, fit, settings, gate, group, progress)
+    for kept in (kept_words, kept_encoder):  # only now: until then it can be resumed
+        kept.clear()
     return version
+
+
+def trained_on(store: VersionStore, group: Group, live: Version | None = None) -> Version:
+    """Returns the version that all processes of a group train on.
+
+    The first one says which, once it has numbered the rows anew; the others wait for that.
+    """
+    number = group.said_by_first(int(live.name) if live else 0)
+    return live or store.open(f"{number:06d}")
 
 
 def publish_encoder(
@@ -103,28 +116,37 @@ def publish_encoder(
     fit: Callable[[Version], CollectionEncoder],
     settings: dict[str, dict[str, object]],
     gate: Gate | None,
+    group: Group,
     progress: Progress = silent,
     evaluated: Callable[[Version, CollectionEncoder], Mapping[str, object] | None] | None = None,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
     Args:
-        store: of the collection.
+        store: of the collection, whose rows `compact_rows` has numbered anew.
         fit: trains the encoder on the live version.
         settings: the sections of the configuration that it was trained by.
         gate: judges the version before it becomes live; None lets everything pass.
+        group: the processes that train; this is the first one.
         progress: told of the documents that are encoded.
         evaluated: gives the figures that the gate will judge by, None where it needs none.
 
     Raises:
+        InputError: another job made a version with dead rows in between.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     with store.draft() as draft, room_on(store.folder):
         live = store.open()
+        forward = open_forward_index(live.folder / FORWARD)
+        if not forward.is_compact:
+            raise InputError(
+                f"another job published version {live.name} while this one was starting; run it "
+                "again"
+            )
+        trained_on(store, group, live)
         for part in (DOCUMENTS, ANALYSIS, FORWARD):
             draft.share(live, part)
         encoder = fit(live)
-        forward = open_forward_index(live.folder / FORWARD)
         documents = DocumentStore(live.folder / DOCUMENTS)
         before = live.manifest
         config = config_from_mapping(before.config)

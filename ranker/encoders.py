@@ -34,19 +34,22 @@ from rankwell.data.versions import (
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
+from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.word_training import WORD_FACTS
 from rankwell.evaluation.judged import Judged as EvaluatedQueries
 from rankwell.evaluation.judged import judgments_hash, load_judged
 from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
 from rankwell.indexer.labels import labels_of
-from rankwell.indexer.retraining import publish_encoder
+from rankwell.indexer.retraining import publish_encoder, trained_on
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.learning import CUT
 from rankwell.ranker.opening import open_version
-from rankwell.training.group import Group, process_group, rank
+from rankwell.training.checkpoints import Checkpoints
+from rankwell.training.group import Group, process_group
 
 FOLDS = 3
 
@@ -80,7 +83,7 @@ def train_encoder(
 
     A static one starts from the live version's word vectors, a transformer from the model that
     [dense] names. A ranker belongs to the encoder it was trained with, so the new version has none.
-    An interrupted training of a transformer is resumed.
+    An interrupted training is resumed.
 
     Args:
         folder: the collection.
@@ -100,23 +103,8 @@ def train_encoder(
     store = VersionStore(folder)
     scratch = folder / JOBS / _SCRATCH
     pairs = list(pairs)
-
-    def fit(collection: Collection) -> CollectionEncoder:
-        judged = _judged(collection, folder) if with_judgments else []
-        judged += judged_pairs(collection, pairs)
-        with process_group() as group:
-            shown = progress if group.rank == 0 else silent
-            return _fitted(collection, judged, config, scratch, shown, group)
-
-    if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
-        live = store.open()
-        with _opened(folder, live) as collection:
-            return EncoderReport(live.name, fit(collection).facts, labels_of(store, live))
-    compact_rows(folder, progress)
-
-    def fitted(live: Version) -> CollectionEncoder:
-        with _opened(folder, live) as collection:
-            return fit(collection)
+    mapping = config.to_mapping()
+    settings = {section: mapping[section] for section in ("collection", "dense", "finetuning")}
 
     def evaluated(live: Version, encoder: CollectionEncoder) -> dict[str, object] | None:
         """Searches with encoders that did not see the query, where nothing else can judge."""
@@ -129,9 +117,20 @@ def train_encoder(
         with _opened(folder, live) as collection:
             return _figures(collection, load_judged(config, folder, "train"), config, progress)
 
-    mapping = config.to_mapping()
-    settings = {section: mapping[section] for section in ("collection", "dense", "finetuning")}
-    version = publish_encoder(store, fitted, settings, gate, progress, evaluated)
+    with process_group() as group:
+
+        def fit(live: Version) -> CollectionEncoder:
+            with _opened(folder, live) as collection:
+                judged = _judged(collection, folder) if with_judgments else []
+                judged += judged_pairs(collection, pairs)
+                shown = progress if group.rank == 0 else silent
+                return _fitted(collection, judged, config, scratch, shown, group)
+
+        if group.rank > 0:  # one of torchrun's others trains along; the first one publishes
+            live = trained_on(store, group)
+            return EncoderReport(live.name, fit(live).facts, labels_of(store, live))
+        compact_rows(folder, progress)
+        version = publish_encoder(store, fit, settings, gate, group, progress, evaluated)
     shutil.rmtree(scratch, ignore_errors=True)  # only now: until then, the training can be resumed
     facts = load_encoder(version.folder / ENCODER).facts
     return EncoderReport(version.name, facts, labels_of(store, version))
@@ -178,7 +177,7 @@ def _fitted(
         return finetuned(collection, judged, config, scratch, progress, group)
     static = replace(config, dense=replace(config.dense, encoder="static"))
     with _near(collection) as near:
-        return fit_encoder(
+        encoder = fit_encoder(
             collection.encoder.word_vectors,
             collection.pool.forward,
             near,
@@ -187,7 +186,14 @@ def _fitted(
             judged,
             progress,
             group,
+            # those of folds are not resumed
+            checkpoints=Checkpoints(scratch / "static") if group is not None else None,
         )
+    before = collection.encoder.facts
+    of_words = {name: before[name] for name in WORD_FACTS if name in before}
+    if not isinstance(encoder, StaticEncoder):
+        return encoder
+    return replace(encoder, facts={**encoder.facts, **of_words})
 
 
 def judged_pairs(collection: Collection, pairs: Iterable[tuple[str, str]]) -> list[Judged]:

@@ -6,13 +6,13 @@
       .draft              one that is being written
 
 A checkpoint is written beside the others, fsynced and renamed; the last two are kept, so that a
-damaged one has a predecessor. All strategies write the same form: a training that was started by
-one can be resumed by another.
+damaged one has a predecessor. Those of another training go with the first of this one: nothing
+resumes them any more. All strategies write the same form: a training that was started by one can be
+resumed by another.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from rankwell.data.durable import fsync_folder, replace_text, sha256_of
 from rankwell.training.task import Tables
 
 FORMAT_VERSION = 1
@@ -65,17 +66,22 @@ class Checkpoints:
             "format_version": FORMAT_VERSION,
             "fingerprint": fingerprint,
             "done": _runs(checkpoint.done),
-            "tables_sha256": _sha256(draft / TABLES),
+            "tables_sha256": sha256_of(draft / TABLES, fsync=True),
             "state": dict(checkpoint.state),
         }
-        (draft / SUMMARY).write_text(json.dumps({**summary, _DIGEST: _digest(summary)}))
-        for path in (draft / TABLES, draft / SUMMARY, draft):
-            _fsync(path)
+        replace_text(draft / SUMMARY, json.dumps({**summary, _DIGEST: _digest(summary)}))
         target = self.folder / f"step-{len(checkpoint.done):08d}"
         shutil.rmtree(target, ignore_errors=True)  # a damaged one, or one of another fingerprint
         draft.rename(target)
-        _fsync(self.folder)
-        for older in self._names()[:-KEPT]:
+        for folder in (self.folder, self.folder.parent):  # which may be new too
+            fsync_folder(folder)
+        ours = []
+        for older in self._names():
+            if older == target or _fingerprint(older) == fingerprint:
+                ours.append(older)
+            else:
+                shutil.rmtree(older)
+        for older in ours[:-KEPT]:
             shutil.rmtree(older)
         return target
 
@@ -89,7 +95,7 @@ class Checkpoints:
                     digest == _digest(summary)
                     and summary["format_version"] == FORMAT_VERSION
                     and summary["fingerprint"] == fingerprint
-                    and summary["tables_sha256"] == _sha256(folder / TABLES)
+                    and summary["tables_sha256"] == sha256_of(folder / TABLES)
                 ):
                     done = frozenset(n for a, b in summary["done"] for n in range(a, b))
                     return Checkpoint(load_file(folder / TABLES), done, summary["state"])
@@ -124,14 +130,10 @@ def _digest(summary: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _fingerprint(folder: Path) -> str | None:
+    """Returns which training a checkpoint is of; None where it does not say."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        found: str = json.loads((folder / SUMMARY).read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found

@@ -158,6 +158,8 @@ def train(run: Run, *, units: int, size: int, backups: int, servers: int, stalen
         Unavailable: actors die again and again.
         InputError: the training diverged.
     """
+    if run.complete:  # actors take seconds to start
+        return
     with connected(units * (size + backups) + servers) as ray:
         driver = _Driver(ray, run, units, size, backups, servers, staleness)
         try:

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.training.task import Tables, changed
+from rankwell.training.task import Tables, copied
 
 if TYPE_CHECKING:  # parameter servers start in a moment without torch
     from rankwell.training.group import Group
@@ -29,32 +29,38 @@ Floats = NDArray[np.float32]
 Changes = dict[str, tuple[NDArray[np.int64], Floats]]
 
 
-def exchange(tables: Tables, base: Tables, group: "Group") -> None:
-    """Makes the tables of all processes of a group alike, and the base with them.
+class NetworkCopy:
+    """The tables of a process whose group spans machines: changed rows travel."""
 
-    What fails (a process that died) fails before anything is written.
+    def __init__(self, tables: Tables) -> None:
+        """Takes tables, which the group's processes will have alike."""
+        self.tables = tables
+        self.base: Tables = {}
 
-    Args:
-        tables: as this process changed them.
-        base: as they were after the last exchange, the same in each process.
-        group: the processes; every one must call this.
-    """
-    agreed = []
-    for name in sorted(tables):
-        counts_R = changed(tables[name], base[name]).astype(np.int32)
-        group.sum(counts_R)
-        rows_U = np.flatnonzero(counts_R)
-        base_UD = base[name][rows_U]
-        values_WUD = group.gather(tables[name][rows_U])
-        values_UD = base_UD + combined([values_UD - base_UD for values_UD in values_WUD])
-        alone_U = counts_R[rows_U] == 1
-        for theirs_UD in values_WUD:
-            mine_U = alone_U & changed(theirs_UD, base_UD)
-            values_UD[mine_U] = theirs_UD[mine_U]
-        agreed.append((name, rows_U, values_UD))
-    for name, rows_U, values_UD in agreed:
-        tables[name][rows_U] = values_UD
-        base[name][rows_U] = values_UD
+    def begin(self, group: "Group") -> None:
+        """Makes the tables of all processes those of the first one."""
+        for name in sorted(self.tables):
+            group.broadcast(self.tables[name])
+        self.base = copied(self.tables)
+
+    def agree(self, group: "Group") -> None:
+        """Makes what all processes changed one, in each process.
+
+        What fails (a process that died) fails before anything is written.
+        """
+        agreed = []
+        for name in sorted(self.tables):
+            table, base = self.tables[name], self.base[name]
+            counts_R = changed(table, base).astype(np.int32)
+            group.sum(counts_R)
+            rows_U = np.flatnonzero(counts_R)
+            values_WS = np.stack([theirs.reshape(-1) for theirs in group.gather(table[rows_U])])
+            columns = table.shape[1]
+            agree(values_WS, base[rows_U].reshape(-1), columns, 0, len(rows_U))
+            agreed.append((name, rows_U, values_WS[0].reshape(-1, columns)))
+        for name, rows_U, values_UD in agreed:
+            self.tables[name][rows_U] = values_UD
+            self.base[name][rows_U] = values_UD
 
 
 def changes_of(tables: Tables, base: Tables) -> Changes:
@@ -100,16 +106,107 @@ def combined(changes: Sequence[Floats]) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True)
+def changed(table_RD: Floats, base_RD: Floats) -> NDArray[np.bool_]:
+    """Returns which rows differ from what they were: bool [R]; a NaN is a difference."""
+    changed_R = np.empty(len(table_RD), np.bool_)
+    for r in range(len(table_RD)):
+        changed_R[r] = _differ(table_RD[r], base_RD[r])
+    return changed_R
+
+
+@numba.njit(cache=True, nogil=True)
+def agree(values_WS: Floats, base_S: Floats, columns: int, first: int, last: int) -> None:
+    """Makes what W workers made of some rows one, in place in the values of each worker.
+
+    Args:
+        values_WS: float32, contiguous; each worker's rows of a table, one after another.
+        base_S: float32, contiguous; what they were made from.
+        columns: D.
+        first: the first row that is looked at.
+        last: the row after the last one.
+    """
+    workers = len(values_WS)
+    changes_WD = np.empty((workers, columns), np.float32)
+    for r in range(first, last):
+        begin, end = r * columns, (r + 1) * columns
+        base_D = base_S[begin:end]
+        num_changed, who = 0, 0
+        for w in range(workers):
+            if _differ(values_WS[w, begin:end], base_D):
+                num_changed += 1
+                who = w
+        if num_changed == 0:
+            continue
+        if num_changed > 1:
+            for w in range(workers):
+                _subtract(changes_WD[w], values_WS[w, begin:end], base_D)
+            step = 1
+            while step < workers:  # pair by pair, then pairs of those
+                for w in range(0, workers - step, 2 * step):
+                    _add(changes_WD[w], changes_WD[w + step])
+                step *= 2
+            who = 0
+            _move(values_WS[0, begin:end], base_D, changes_WD[0])
+        for w in range(workers):
+            if w != who:
+                _copy(values_WS[w, begin:end], values_WS[who, begin:end])
+
+
+@numba.njit(cache=True, nogil=True)
 def _pair(a_UD: Floats, b_UD: Floats) -> Floats:
-    out_UD = np.empty_like(a_UD)
-    for u in range(a_UD.shape[0]):
-        dot, a_square, b_square = 0.0, 0.0, 0.0
-        for d in range(a_UD.shape[1]):
-            dot += a_UD[u, d] * b_UD[u, d]
-            a_square += a_UD[u, d] * a_UD[u, d]
-            b_square += b_UD[u, d] * b_UD[u, d]
-        a_share = np.float32(1 - dot / (2 * a_square) if a_square > 0 else 1.0)
-        b_share = np.float32(1 - dot / (2 * b_square) if b_square > 0 else 1.0)
-        for d in range(a_UD.shape[1]):
-            out_UD[u, d] = a_share * a_UD[u, d] + b_share * b_UD[u, d]
+    out_UD = a_UD.copy()
+    for u in range(len(out_UD)):
+        _add(out_UD[u], b_UD[u])
     return out_UD
+
+
+# Each loop below is over whole rows that begin at 0, so that it becomes one of vectors; a temporary
+# array for each row would take longer than all that is done with it.
+
+
+@numba.njit(cache=True, nogil=True)
+def _differ(a_D: Floats, b_D: Floats) -> bool:
+    found = False
+    for d in range(len(a_D)):  # all of them: vectors are faster than leaving early
+        found |= a_D[d] != b_D[d]
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract(out_D: Floats, a_D: Floats, b_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d] - b_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _move(out_D: Floats, a_D: Floats, b_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d] + b_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(out_D: Floats, a_D: Floats) -> None:
+    for d in range(len(out_D)):
+        out_D[d] = a_D[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(a_D: Floats, b_D: Floats) -> None:
+    """Makes a the adaptive sum of a and b."""
+    dot, a_square, b_square = _products(a_D, b_D)
+    a_share = np.float32(1 - dot / (2 * a_square) if a_square > 0 else 1.0)
+    b_share = np.float32(1 - dot / (2 * b_square) if b_square > 0 else 1.0)
+    for d in range(len(a_D)):
+        a_D[d] = a_share * a_D[d] + b_share * b_D[d]
+
+
+# the sums alone may be taken in another order, which vectors need
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _products(a_D: Floats, b_D: Floats) -> tuple[float, float, float]:
+    dot, a_square, b_square = 0.0, 0.0, 0.0
+    for d in range(len(a_D)):
+        a, b = np.float64(a_D[d]), np.float64(b_D[d])
+        dot += a * b
+        a_square += a * a
+        b_square += b * b
+    return dot, a_square, b_square

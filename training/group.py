@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch.distributed import distributed_c10d
 
 from rankwell.data.errors import Unavailable
 
 JOIN_TIMEOUT = timedelta(minutes=5)  # also of one exchange, which waits for the slowest
+PREPARING_TIMEOUT = timedelta(days=1)  # of what the first process does for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,38 @@ class Group:
             dist.all_gather(gathered, mine)
         return [one.numpy() for one in gathered]
 
-    def broadcast(self, array: NDArray[Any]) -> None:
-        """Gives every process the values of the first one, in place.
+    def wait(self) -> None:
+        """Waits until all processes are here.
 
         Raises:
             Unavailable: another process is gone.
         """
         if self.size > 1:
             with _peers():
+                dist.barrier()
+
+    def broadcast(self, array: NDArray[Any]) -> None:
+        """Gives every process the values of the first one, in place.
+
+        Raises:
+            Unavailable: another process is gone.
+        """
+        if self.size > 1 and array.size:
+            with _peers():
                 dist.broadcast(torch.from_numpy(array), 0)
+
+    def said_by_first(self, number: int) -> int:
+        """Returns the number that the first process gives, for which the others wait long.
+
+        Raises:
+            Unavailable: another process is gone.
+        """
+        said = np.array([number])
+        if self.size > 1:
+            with _peers():
+                dist.monitored_barrier(timeout=PREPARING_TIMEOUT)
+        self.broadcast(said)
+        return int(said[0])
 
 
 @contextlib.contextmanager
@@ -85,11 +111,16 @@ def rank() -> int:
 def process_group() -> Iterator[Group]:
     """Joins the group that torchrun started this process for; without it, a group of one.
 
+    What runs inside finds the group joined already: torchrun's processes meet once.
+
     Raises:
         Unavailable: the group's port is in use, or the others do not come.
     """
     if not started_by_torchrun():
         yield Group(0, 1)
+        return
+    if dist.is_initialized():
+        yield Group(dist.get_rank(), dist.get_world_size())
         return
     with _joined(init_method="env://") as group:
         yield group
@@ -120,6 +151,8 @@ def _joined(**how: Any) -> Iterator[Group]:
     try:
         dist.init_process_group("gloo", timeout=JOIN_TIMEOUT, **how)
     except (RuntimeError, ValueError) as error:  # torch's network errors are RuntimeErrors
+        # torch counts groups that failed too, and processes of different counts never meet again
+        distributed_c10d._world.group_count = 0
         raise Unavailable(_why(error)) from error
     try:
         yield Group(dist.get_rank(), dist.get_world_size())

@@ -5,10 +5,10 @@ from typing import Literal, get_args
 
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.progress import Progress, silent
-from rankwell.training import cluster, single, synchronous, threads
+from rankwell.training import cluster, single, split, synchronous, threads
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.run import Report, Run, check_workers
-from rankwell.training.task import Tables, Task
+from rankwell.training.task import SplitTask, Tables, Task
 
 Name = Literal["single", "synchronous", "asynchronous", "hybrid"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -95,13 +95,19 @@ def train(
         Unavailable: workers die again and again, or cannot meet.
     """
     how = strategy or Strategy()
+    on_ray = how.servers or how.backups or how.name == "hybrid"
+    if isinstance(task, SplitTask) and (on_ray or how.name == "asynchronous"):
+        raise InputError(
+            "the exact objective is trained by processes that do each step together; name "
+            "--strategy single or synchronous, without servers and backups"
+        )
     if task.num_steps:
         check_workers(task, how.workers)
     run = Run(task, checkpoints, progress, checkpoint_every)
-    if run.complete:
-        return Trained(run.tables, run.report)
     against_servers = {"servers": max(how.servers, 1), "staleness": how.staleness}
     match how.name:
+        case "single" | "synchronous" if isinstance(task, SplitTask):
+            split.train(run, task, how.workers)
         case "single":
             single.train(run)
         case "synchronous" if how.servers or how.backups:

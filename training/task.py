@@ -8,7 +8,7 @@ Shapes: R rows of a table, D its columns, C changed rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rankwell.data.errors import InputError
 
 Tables = Mapping[str, NDArray[np.float32]]
+ALIGNMENT = 64  # bytes that a table begins at a multiple of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,30 @@ class Task(Protocol):
     def start(self) -> Tables:
         """Returns new tables, float32 [R, D] each, as training starts from them.
 
-        Their memory is laid out as the steps need it, so whoever has other values copies them in.
+        A step works on these, and on any others of the same shapes that are contiguous and begin
+        aligned (`ALIGNMENT`).
         """
 
     def step(self, tables: Tables, number: int) -> StepResult:
         """Trains one step, changing rows of the tables in place."""
+
+
+@runtime_checkable
+class SplitTask(Task, Protocol):
+    """A training whose steps several processes do together, each with a part of some tables."""
+
+    @property
+    def split(self) -> tuple[str, ...]:
+        """The tables whose rows are spread over the processes, all of one number of rows."""
+
+    def step(self, tables: Tables, number: int, first: int = 0) -> StepResult:
+        """Trains one step, in all processes alike but for the split tables.
+
+        Args:
+            tables: of the split ones, the rows that are held here.
+            number: the step.
+            first: the first of these rows.
+        """
 
 
 def copied(tables: Tables) -> Tables:
@@ -76,12 +96,6 @@ def fill(tables: Tables, values: Tables) -> None:
         raise InputError(f"the tables are {found}, the model's are {expected}; start anew")
     for name, table in tables.items():
         table[...] = values[name]
-
-
-def changed(table_RD: NDArray[np.float32], base_RD: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Returns which rows differ from what they were: bool [R]; a NaN is a difference."""
-    mask_R: NDArray[np.bool_] = (table_RD != base_RD).any(axis=1)
-    return mask_R
 
 
 def is_finite(tables: Tables) -> bool:

@@ -19,7 +19,8 @@ from rankwell.embeddings.contrastive import (
     contrastive_loss,
     train_static,
 )
-from rankwell.embeddings.pairs import Pairs
+from rankwell.embeddings.pairs import JudgedQuery, Pairs
+from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import local_group
 
 Forward = Callable[..., ForwardIndex]
@@ -115,12 +116,65 @@ def test_gradients_that_are_not_numbers_stop_with_step_rate_and_remedy(
         train(topics, epochs=4)
 
 
+class _Stop(Exception):
+    """Stands for whatever ends a process between two steps."""
+
+
+def stopping(at: int) -> Callable[..., None]:
+    def progress(step: str, done: int, total: int | None = None) -> None:
+        if done == at:
+            raise _Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("stopped_at", [5, 9])  # inside of an epoch of 4 steps, and at its begin
+def test_a_training_that_was_interrupted_ends_with_the_same_bytes(
+    topics: ForwardIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    monkeypatch.setattr(contrastive, "BATCH", 28)
+    kept = Checkpoints(tmp_path)
+    with pytest.raises(_Stop):
+        train(topics, checkpoints=kept, progress=stopping(stopped_at))
+    done: list[int] = []
+    resumed = train(topics, checkpoints=kept, progress=lambda _, done_, total: done.append(done_))
+    assert done == list(range(stopped_at - stopped_at % 2 + 1, 13))  # kept after each second step
+    whole = train(topics)
+    assert resumed.table_VD.tobytes() == whole.table_VD.tobytes()
+    assert resumed.facts == whole.facts
+
+
+def test_a_training_of_other_pairs_is_not_resumed(topics: ForwardIndex, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    train(topics, checkpoints=kept)
+    done: list[int] = []
+    train(topics, seed=1, checkpoints=kept, progress=lambda _, done_, total: done.append(done_))
+    assert done == [1, 2, 3]
+    pairs = [
+        Pairs(topics, np.zeros(topics.vocabulary.num_surfaces, np.int32), near_NK, judged)
+        for near_NK, judged in (
+            (np.full((120, 1), -1), ()),
+            (np.full((120, 1), 3), ()),
+            (np.full((120, 1), -1), [JudgedQuery(*(np.array([place]) for place in (1, 2, 3)))]),
+        )
+    ]
+    assert len({one.fingerprint for one in pairs}) == 3
+
+
 def _member(rank: int, folder: str, forward: ForwardIndex) -> None:
     with local_group(rank, 2, f"{folder}/meeting") as group:
-        np.save(f"{folder}/{rank}.npy", train(forward, group=group).table_VD)
+        whole = train(forward, group=group).table_VD
+        kept = Checkpoints(Path(folder) / "kept") if rank == 0 else None
+        with pytest.raises(_Stop):
+            train(forward, group=group, checkpoints=kept, progress=stopping(2))
+        np.savez(
+            f"{folder}/{rank}.npz",
+            whole=whole,
+            resumed=train(forward, group=group, checkpoints=kept).table_VD,
+        )
 
 
-def test_processes_that_train_together_end_with_the_same_table(
+def test_processes_that_train_together_end_with_the_same_table_also_when_interrupted(
     topics: ForwardIndex, tmp_path: Path
 ) -> None:
     other = multiprocessing.get_context("spawn").Process(
@@ -129,6 +183,8 @@ def test_processes_that_train_together_end_with_the_same_table(
     other.start()
     _member(0, str(tmp_path), topics)
     other.join()
-    first, second = (np.load(tmp_path / f"{rank}.npy") for rank in range(2))
-    assert first.tobytes() == second.tobytes()
-    assert not np.allclose(first, train(topics).table_VD, atol=1e-3)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    tables = {part[name].tobytes() for part in (first, second) for name in ("whole", "resumed")}
+    assert len(tables) == 1
+    assert not np.allclose(first["whole"], train(topics).table_VD, atol=1e-3)

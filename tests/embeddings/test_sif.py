@@ -36,7 +36,8 @@ def test_the_formula_by_hand_on_three_documents(forward_of: Forward) -> None:
     expected = without / np.linalg.norm(without, axis=1, keepdims=True)
     np.testing.assert_allclose(encoder.encode_forward(forward_of(*DOCUMENTS)), expected, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_queries(["green, red"]), expected[2:], atol=1e-5)
-    assert (encoder.kind, encoder.facts) == ("sif", {"sif": 0.5})
+    assert encoder.kind == "sif"
+    assert encoder.facts == {"sif": 0.5, "documents": 3, "words of the documents": 7}
 
 
 @pytest.mark.parametrize("documents", [["alpha beta gamma"], ["alpha beta gamma"] * 3])

@@ -40,7 +40,7 @@ def groups(num_documents: int = 200) -> tuple[list[str], list[str], list[str]]:
     return documents, first, second
 
 
-@pytest.mark.parametrize("model", ["skip-gram", "cbow"])
+@pytest.mark.parametrize("model", ["skip-gram", "cbow", "exact"])
 def test_words_that_meet_are_more_alike_than_words_that_never_do(
     forward_of: Forward, model: str
 ) -> None:
@@ -150,9 +150,10 @@ def test_the_fingerprint_is_that_of_text_settings_and_seed(forward_of: Forward) 
         task_of(forward),
         task_of(forward, window=4),
         task_of(forward_of("some words of the text")),
+        task_of(forward_of("some text of a words")),  # the same words as often, in another order
         WordTask(TrainingText.of(forward, small()), small(), 6),
     ]
-    assert len({task.fingerprint for task in tasks}) == 4
+    assert len({task.fingerprint for task in tasks}) == 5
     assert task_of(forward).fingerprint == tasks[0].fingerprint
 
 

@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 from rankwell.cli import app
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig, DenseConfig, WordsConfig
+from rankwell.data.errors import InputError
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.segmentation import segmented
 from rankwell.data.versions import VersionStore
 from rankwell.embeddings.word_training import train_words
+from rankwell.indexer import retraining
+from rankwell.indexer.job import index_collection
 from rankwell.indexer.retraining import retrain_words
 from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
@@ -105,3 +108,19 @@ def test_what_cannot_train_is_said_in_a_sentence(
     assert done.exit_code == exit_code
     assert sentence in done.stderr
     assert VersionStore(folder).current_name() == "000001"
+
+
+def test_a_version_that_another_job_published_meanwhile_is_not_trained_on(
+    collection_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = collection_of(*LINES, dense=POOLED)
+
+    def numbered(folder: Path, progress: object) -> None:
+        """Numbers nothing anew, since another job deletes a document after that was done."""
+        (folder / "corpus.jsonl").write_text("\n".join(LINES[:-1]) + "\n")
+        index_collection(folder)
+
+    monkeypatch.setattr(retraining, "compact_rows", numbered)
+    with pytest.raises(InputError, match=r"another job published version 000002 .* run it again"):
+        retrain_words(folder)
+    assert VersionStore(folder).names() == ["000001", "000002"]

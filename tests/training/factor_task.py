@@ -4,6 +4,7 @@ It stands in a module of its own, so that other processes can import it.
 """
 
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class FactorTask:
     Attributes:
         diverges_at: the step that leaves values that are no numbers.
         fails_at: the step that raises an error.
+        kills_at: the step that kills its process.
         seconds: how long a step takes beside its computing.
         slow: steps that take ten times as long.
         diary: a folder that gets a file for each step begun, with its process.
@@ -34,6 +36,7 @@ class FactorTask:
     seed: int = 1
     diverges_at: int = -1
     fails_at: int = -1
+    kills_at: int = -1
     seconds: float = 0.0
     slow: frozenset[int] = field(default_factory=frozenset)
     diary: Path | None = None
@@ -57,6 +60,8 @@ class FactorTask:
         time.sleep(self.seconds * (10 if number in self.slow else 1))
         if number == self.fails_at:
             raise ZeroDivisionError("the step failed")
+        if number == self.kills_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         rng = np.random.default_rng([self.seed, number])
         target = self.target()
         left, right = tables["left"], tables["right"]

@@ -31,6 +31,19 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
+def test_a_new_training_keeps_its_first_checkpoints_beside_longer_ones_of_another(
+    tmp_path: Path,
+) -> None:
+    kept = Checkpoints(tmp_path)
+    for count in (40, 50):
+        kept.save("a", checkpoint(*range(count)))
+    kept.save("b", checkpoint(*range(5)))
+    last = kept.latest("b")
+    assert last is not None
+    assert last.done == set(range(5))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000005"]  # nothing resumes the others
+
+
 @pytest.mark.parametrize("damage", [TABLES, SUMMARY])
 @pytest.mark.parametrize("how", ["bit", "cut", "gone"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(

@@ -113,6 +113,50 @@ def test_late_results_of_backup_workers_are_dropped_and_their_steps_done_again(
     assert learned(trained)
 
 
+def test_a_worker_that_dies_again_and_again_is_given_up(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "MAX_DEATHS", 1)
+    with pytest.raises(
+        Unavailable, match=r"died 2 times without a step in between: .*; the last checkpoint stands"
+    ):
+        train(FactorTask(kills_at=3), Strategy(name="asynchronous", servers=1))
+
+
+class _Stop(Exception):
+    """Stands for whatever ends a process between two steps."""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Strategy(name="asynchronous", workers=1, servers=1),
+        Strategy(name="hybrid", workers=2, groups=1),
+        Strategy(name="synchronous", workers=1, backups=1),
+    ],
+    ids=["servers", "hybrid", "backups"],
+)
+def test_an_interrupted_training_against_servers_goes_on_from_its_checkpoint(
+    ray_cluster: None, tmp_path: Path, strategy: Strategy
+) -> None:
+    def stop(step: str, done: int, total: int | None = None) -> None:
+        if done == 27:
+            raise _Stop
+
+    kept = Checkpoints(tmp_path)
+    with pytest.raises(_Stop):
+        train(FactorTask(), strategy, checkpoints=kept, checkpoint_every=10, progress=stop)
+    before = kept.latest(FactorTask().fingerprint)
+    assert before is not None
+    assert 20 <= len(before.done) < 27
+    trained = train(FactorTask(), strategy, checkpoints=kept)
+    assert trained.report.events == [f"resumed after {len(before.done)} of 40 steps"]
+    assert [point.steps for point in trained.report.curve] == list(range(1, 41))
+    kept_losses = [point[3] for point in before.state["curve"]]
+    assert [point.loss for point in trained.report.curve][: len(kept_losses)] == kept_losses
+    assert learned(trained)
+
+
 def test_an_error_of_a_step_is_raised_as_it_is(ray_cluster: None) -> None:
     with pytest.raises(ZeroDivisionError, match="the step failed"):
         train(FactorTask(fails_at=1), Strategy(name="asynchronous", servers=1))

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import pytest
 from factor_task import FactorTask, begun
 
 from rankwell.data.errors import InputError, Unavailable
+from rankwell.training import synchronous
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.strategy import Strategy, train
 from rankwell.training.task import Tables
@@ -60,6 +62,32 @@ def test_two_workers_train_on_as_before_after_one_was_killed(tmp_path: Path) -> 
         np.testing.assert_allclose(trained.tables[name], table, rtol=0, atol=1e-5)
 
 
+def test_two_workers_give_the_same_bytes_again_also_when_interrupted(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+
+    def stop(step: str, done: int, total: int | None = None) -> None:
+        if done == 27:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(FactorTask(), TWO, checkpoints=kept, checkpoint_every=10, progress=stop)
+    resumed = train(FactorTask(), TWO, checkpoints=kept)
+    assert resumed.report.events == ["resumed after 20 of 40 steps"]
+    assert bits(resumed.tables) == bits(train(FactorTask(), TWO).tables)
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synchronous, "MAX_DEATHS", 2)
+    task = FactorTask(num_steps=12, kills_at=5, diary=tmp_path)
+    with pytest.raises(
+        Unavailable, match=r"worker 1 was killed \(signal 9\), and 2 times in .* step 4 "
+    ):
+        train(task, TWO)
+    assert [number for number, _ in begun(tmp_path)].count(5) == 2
+
+
 def test_a_worker_that_fails_by_itself_stops_the_training(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -92,9 +120,40 @@ def test_started_by_torchrun_a_process_joins_the_group_of_the_environment(
     assert bits(joined.tables) == bits(train(FactorTask()).tables)
 
 
+def _trained_by_torchrun(rank: int, port: int, folder: Path) -> None:
+    """One of two processes, of which the first has a finished training to resume."""
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    kept = Checkpoints(folder / "kept") if rank == 0 else None
+    trained = train(FactorTask(), TWO, checkpoints=kept)
+    np.save(folder / f"{rank}.npy", trained.tables["left"])
+
+
+def test_started_by_torchrun_all_end_where_the_first_one_had_finished_before(
+    tmp_path: Path,
+) -> None:
+    finished = train(FactorTask(), checkpoints=Checkpoints(tmp_path / "kept"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=_trained_by_torchrun, args=(rank, port, tmp_path)) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), finished.tables["left"])
+
+
 def test_a_port_that_is_in_use_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment_of_torchrun(monkeypatch, port)
         with pytest.raises(Unavailable, match=rf"port {port}, .* is in use; .* --master-port"):
             train(FactorTask(), TWO)
+    monkeypatch.undo()
+    assert len(train(FactorTask(num_steps=2), TWO).report.curve) == 2  # a later group meets
