@@ -199,11 +199,10 @@ def build_parts(
         tick("encoder")
         recall = building.vectors(forward, fresh, encoder, documents.live_N)
         tick("vectors")
-        if in_cluster:  # an index there may hold the vectors too
-            lexical = beside.submit(
-                building.lexical, documents, forward, fresh, encoder.fingerprint
-            )
-        num_lexical = lexical.result()
+        if in_cluster:  # an index there may hold the vectors too; Ctrl-C reaches this thread alone
+            num_lexical = building.lexical(documents, forward, fresh, encoder.fingerprint)
+        else:
+            num_lexical = lexical.result()
         tick("lexical index" if in_cluster else "lexical index, beside the vectors")
     for part in (DOCUMENTS, FORWARD, LEXICAL, VECTORS, ENCODER):
         draft.take(work.folder / part, part, work.files(part))
