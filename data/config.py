@@ -201,6 +201,7 @@ class GateConfig(Section):
 
 
 _CLUSTER = ElasticsearchConfig()
+_LEAST_FOR_BBQ = 64  # Elasticsearch's own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +227,11 @@ class Config:
             raise ConfigError(
                 '[elasticsearch] vectors needs [lexical] engine = "elasticsearch"; they lie in '
                 "the same index"
+            )
+        if self.elasticsearch.vectors == "bbq" and self.words.dimensions < _LEAST_FOR_BBQ:
+            raise ConfigError(
+                f'[elasticsearch] vectors = "bbq" needs vectors of at least {_LEAST_FOR_BBQ} '
+                f"numbers; [words] dimensions is {self.words.dimensions}"
             )
         if self.attached and self.elasticsearch.without_lexical == "dense":
             raise ConfigError(
