@@ -42,9 +42,11 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.indexer.clusters import forget_deleted
 from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
-from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
+from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import WORK
+from rankwell.indexer.releasing import let_follow
 
 _REWRITTEN = (DOCUMENTS, FORWARD, LEXICAL, VECTORS)
 
@@ -92,6 +94,7 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
             if _erased_from(store, name, doc_ids):
                 versions.append(name)
         progress("rewriting versions", len(names), len(names))
+        let_follow(folder)
         removed += forget_deleted(folder)
     return Erased(versions, dropped, removed)
 

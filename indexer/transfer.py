@@ -34,6 +34,7 @@ from rankwell.data.versions import (
     parse_manifest,
 )
 from rankwell.indexer.location import CHUNK_BYTES, Location
+from rankwell.indexer.releasing import let_follow
 
 # Downloads that are whole, by hash; they outlive a pull that was interrupted.
 _PULLED = "pulled"
@@ -153,6 +154,7 @@ def pull(
     if store.current_name() != name:
         store.set_current(name)
         record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
+        let_follow(folder)
     return copied
 
 

@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Annotated
 
+import torch
 import typer
 import uvicorn
 
 from rankwell.data.errors import InputError
 from rankwell.data.terminal import Folder, err, warn
-from rankwell.indexer.engines import follow_live
+from rankwell.indexer.clusters import follow_live
 from rankwell.indexer.location import Location
 from rankwell.ranker.opening import open_collection
 from rankwell.serving.app import create_app
@@ -31,6 +32,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the API and the page; a version that goes live takes over without a restart."""
+    torch.set_num_threads(1)  # requests run beside each other; threads inside one would wait
     with ExitStack() as stack:
         listener = stack.enter_context(_listener(host, port))
         published = LocationFollower(Location(follow), folder) if follow is not None else None
