@@ -33,6 +33,9 @@ def explanations_of(
     explanations = []
     for place, hit in enumerate(hits):
         row = ranking.scored.rows_K[place]
+        live = ranking.request.live
+        # of what has changed since the version, its engine knows nothing, or an old text
+        known = live is None or row < live.first_row
         scores = {
             left.time.name: float(left.scores_K[left.rows_K == row][0])
             for left in ranking.trail
@@ -43,9 +46,8 @@ def explanations_of(
             if ranking.features_KF is None
             else dict(zip(FEATURES, map(float, ranking.features_KF[place]), strict=True))
         )
-        explanations.append(
-            Explanation(hit.doc_id, scores, features, explained(ranking, hit.doc_id))
-        )
+        engine = explained(ranking, hit.doc_id) if known else None
+        explanations.append(Explanation(hit.doc_id, scores, features, engine))
     return tuple(explanations)
 
 
