@@ -39,7 +39,14 @@ from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense import open_vectors, open_words
-from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
+from rankwell.indexer.engines import (
+    cluster_of,
+    explain,
+    faults_of_documents,
+    open_dense,
+    open_lexical,
+    uses_elasticsearch,
+)
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -110,6 +117,7 @@ class Collection:
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
+        self._without_lexical = cluster_of(folder, self.config).without_lexical == "dense"
         self._dense = open_dense(version, self._lexical)
         self.ranker = (
             DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
@@ -200,8 +208,7 @@ class Collection:
             )
         live = self.refresh()
         request, degraded = self._request(query, filter, live)
-        allowed = self.config.elasticsearch.without_lexical == "dense"
-        request = replace(request, without_lexical=allowed)
+        request = replace(request, without_lexical=self._without_lexical)
         prepared = time.perf_counter()
         ranking = self._search(Ranking.start(request))
         ranked = time.perf_counter()
@@ -380,7 +387,12 @@ class Collection:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
         dense = Dense(self._dense, self.pool, self.scorer)
         depths = self.config.lexical.depth, self.config.dense.depth
-        return fuse(lexical % depths[0], dense % depths[1], self.config.fusion.method)
+        return fuse(
+            lexical % depths[0],
+            dense % depths[1],
+            self.config.fusion.method,
+            beside=uses_elasticsearch(self.version),
+        )
 
     def _composed(self) -> Stage:
         search = self.first_stage % self.config.fusion.depth
