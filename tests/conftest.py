@@ -36,6 +36,11 @@ def lacking(what: str, reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the tests of servers, which wait most, so that no process ends long after."""
+    items.sort(key=lambda item: item.get_closest_marker("elasticsearch") is None)
+
+
 @pytest.fixture(scope="session")
 def development_data() -> Path:
     """The folder of development collections, where there is one."""
