@@ -1,6 +1,7 @@
 """What a collection has in a cluster beside its searches: an alias, and indexes nobody needs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rankwell.data.config import (
     config_from_mapping,
     load_config,
 )
-from rankwell.data.errors import RankwellError
+from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.versions import LEXICAL, VersionStore
 from rankwell.indexer.engines import cluster_of, connected, owner_of, uses_elasticsearch
 
@@ -86,12 +87,17 @@ def unused_indexes(
     Raises:
         Unavailable: the cluster does not answer.
     """
-    unused: list[str] = []
-    for config in (places_of(folder) if places is None else places).values():
-        from rankwell.indexer.elasticsearch.owned import delete_index, leftovers
+    places = places_of(folder) if places is None else places
+    owner = owner_of(folder)
+    if not places or not owner:  # this folder has built none
+        return []
+    from rankwell.indexer.elasticsearch.owned import delete_index, leftovers
 
+    unused: list[str] = []
+    named = _named_indexes(folder)
+    for config in places.values():
         with connected(config.elasticsearch, folder) as connection:
-            found = leftovers(connection, config, _named_indexes(folder), owner_of(folder))
+            found = leftovers(connection, config, named, owner)
             for index in found if delete else ():
                 delete_index(connection, index)
         unused += found
@@ -119,10 +125,18 @@ def forget_deleted(folder: Path) -> list[str]:
 
 
 def _configs(folder: Path) -> list[Config]:
-    """Returns the configurations of the versions whose index is in a cluster."""
-    store = VersionStore(folder)
-    versions = (store.open(name) for name in store.names())
-    return [config_from_mapping(v.manifest.config) for v in versions if uses_elasticsearch(v)]
+    """Returns the configurations of the versions whose index is in a cluster.
+
+    A version that is damaged is left out: without any other nothing is looked for, and beside
+    others `_named_indexes` stops what would delete an index that it may name.
+    """
+    store, configs = VersionStore(folder), []
+    for name in store.names():
+        with suppress(DamagedVersion):
+            version = store.open(name)
+            if uses_elasticsearch(version):
+                configs.append(config_from_mapping(version.manifest.config))
+    return configs
 
 
 def _named_indexes(folder: Path) -> set[str]:

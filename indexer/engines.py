@@ -153,6 +153,8 @@ def _build_in_cluster(
     from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
 
     config = _located(indexed.config, folder)
+    if not owner_of(folder):
+        replace_text(folder / _OWNER, secrets.token_hex(8) + "\n")
     content = _content(replace(indexed, config=config), owner_of(folder))
     carried = before.version if before and uses_elasticsearch(before.version) else None
     with connected(config.elasticsearch, folder) as connection:
@@ -287,14 +289,13 @@ def _located(config: Config, folder: Path) -> Config:
 
 
 def owner_of(folder: Path) -> str:
-    """Returns the word that a collection's indexes in a cluster carry; drawn at the first build.
+    """Returns the word that a collection's indexes in a cluster carry.
 
-    A folder that was pulled from elsewhere has none, and one of its own once it builds an index.
+    It is drawn at the first build. A folder that was pulled from elsewhere has none, "", and one of
+    its own once it builds an index.
     """
     path = folder / _OWNER
-    if not path.exists():
-        replace_text(path, secrets.token_hex(8) + "\n")
-    return path.read_text().strip()
+    return path.read_text().strip() if path.exists() else ""
 
 
 def _content(indexed: Indexed, owner: str) -> Any:

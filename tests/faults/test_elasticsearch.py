@@ -351,6 +351,10 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
             app, ["new", str(target), *options, "--api-key-env", "KEY", *more]
         )
         assert done.exit_code == 0, done.output
+    by_password = ["--user", "elastic", "--password-env", "PASSWORD"]
+    monkeypatch.setenv("PASSWORD", "s3cret-s3cret")
+    done = CliRunner().invoke(app, ["new", str(tmp_path / "password"), *options, *by_password])
+    assert done.exit_code == 0, done.output
     other = collection(tmp_path / "forbidden", (url,), **{**settings, "prefix": "other"})
     done = CliRunner().invoke(app, ["index", str(other)])
     assert done.exit_code == 2

@@ -483,6 +483,17 @@ def test_an_index_of_the_users_own_can_be_imported(
         (["--elasticsearch", "{url}"], 2, "needs --index NAME and --fields"),
         (["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--beir", "b"], 2, "takes"),
         (["--index", "a", "--fields", "x"], 2, "go with --elasticsearch URL"),
+        (["--user", "me"], 2, "go with --elasticsearch URL"),
+        (
+            ["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--user", "me"],
+            2,
+            "user is given without password_env",
+        ),
+        (
+            ["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--ca-file", "none.pem"],
+            2,
+            "none.pem is not a file",
+        ),
         (["--elasticsearch", "{url}", "--index", "no", "--fields", "x"], 2, "no such index"),
         (["--elasticsearch", "{url}", "--index", "no", "--fields", "x^y"], 2, "fields has 'x^y'"),
         (["--elasticsearch", "es:9200", "--index", "no", "--fields", "x"], 2, "urls has 'es:9200'"),
