@@ -38,6 +38,7 @@ pytestmark = [pytest.mark.elasticsearch, pytest.mark.timeout(400)]
 README = Path(__file__).parents[2] / "README.md"
 COMMAND = Path(sys.executable).parent / "rankwell"
 NUM_DOCUMENTS = 4000
+FEW = 500
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +84,15 @@ def node_of(connection: Connection, index: str) -> int:
     return max(int(s["node"].removeprefix("node-")) for s in shards if s["prirep"] == "p")
 
 
-def collection(folder: Path, urls: tuple[str, ...], **settings: Any) -> Path:
-    """Writes a collection whose load takes some seconds."""
+def collection(
+    folder: Path, urls: tuple[str, ...], num_documents: int = NUM_DOCUMENTS, **settings: Any
+) -> Path:
+    """Writes a collection; by default one whose load takes some seconds."""
     folder.mkdir()
     draws = np.random.default_rng(0)
     vocabulary = [f"word{n}" for n in range(500)]
     with (folder / "corpus.jsonl").open("w") as file:
-        for n in range(NUM_DOCUMENTS):
+        for n in range(num_documents):
             text = " ".join(draws.choice(vocabulary, 60))
             file.write(json.dumps({"_id": f"d{n}", "text": text}) + "\n")
     cluster = ElasticsearchConfig(
@@ -140,8 +143,9 @@ def _index_of(process: Any, folder: Path, connection: Connection) -> str:
 @pytest.fixture(scope="module")
 def searched(three: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection with a replica of each shard on the cluster of three."""
-    settings = {"bulk_documents": 2000, "timeout_ms": 10_000, "retries": 6}
-    folder = collection(tmp_path_factory.mktemp("searched") / "searched", three.urls, **settings)
+    settings = {"timeout_ms": 10_000, "retries": 6}
+    folder = tmp_path_factory.mktemp("searched") / "searched"
+    collection(folder, three.urls, FEW, **settings)
     index_collection(folder)
     connection = connected(three.urls)
     connection.call(
@@ -223,8 +227,8 @@ def test_a_node_killed_under_a_load_and_under_searches_costs_no_document_and_no_
 def test_a_cluster_that_stays_away_is_exit_code_4_and_loads_and_searches_resume_when_it_is_back(
     three: Any, nodes: Nodes, searched: Path, tmp_path: Path
 ) -> None:
-    lone = collection(tmp_path / "lone", three.urls, wait_s=1, replicas=0, bulk_documents=2000)
-    assert index_collection(lone).counts.live == NUM_DOCUMENTS
+    lone = collection(tmp_path / "lone", three.urls, FEW, wait_s=1, replicas=0)
+    assert index_collection(lone).counts.live == FEW
     lone_index = IndexRecord.load(lone / "versions" / "000001" / "lexical").index
     folder = collection(tmp_path / "resumed", three.urls, wait_s=4)
     connection = connected(three.urls)
@@ -260,7 +264,7 @@ def test_a_cluster_that_stays_away_is_exit_code_4_and_loads_and_searches_resume_
         assert after == before
 
     assert index_collection(lone).warnings == []  # nothing had to be built again
-    assert count_documents(connection, lone_index) == NUM_DOCUMENTS
+    assert count_documents(connection, lone_index) == FEW
     stats = connection.call(lambda c: c.indices.stats(index=name), Patience(60))
     kept = stats["_all"]["primaries"]["docs"]["count"]
     assert 0 < kept < NUM_DOCUMENTS
@@ -332,9 +336,8 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
         Patience(30),
     )
     settings = {"api_key_env": "KEY", "replicas": 0, "prefix": "rankwell", "bulk_documents": 2000}
-    folder = collection(tmp_path / "keyed", (url,), **settings)
-    corpus = (folder / "corpus.jsonl").read_text().splitlines()[:50]
-    (folder / "corpus.jsonl").write_text("\n".join(corpus) + "\n")
+    folder = collection(tmp_path / "keyed", (url,), 50, **settings)
+    corpus = (folder / "corpus.jsonl").read_text().splitlines()
     for arguments in (["index"], ["search", "word1"]):
         done = CliRunner().invoke(app, [arguments[0], str(folder), *arguments[1:]])
         assert done.exit_code == 0, done.output
@@ -355,7 +358,7 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
     monkeypatch.setenv("PASSWORD", "s3cret-s3cret")
     done = CliRunner().invoke(app, ["new", str(tmp_path / "password"), *options, *by_password])
     assert done.exit_code == 0, done.output
-    other = collection(tmp_path / "forbidden", (url,), **{**settings, "prefix": "other"})
+    other = collection(tmp_path / "forbidden", (url,), 50, **{**settings, "prefix": "other"})
     done = CliRunner().invoke(app, ["index", str(other)])
     assert done.exit_code == 2
     assert "may not do this" in done.stderr
