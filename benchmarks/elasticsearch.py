@@ -52,14 +52,16 @@ from rankwell.indexer.elasticsearch.owned import IndexRecord
 from rankwell.indexer.job import index_collection
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.features import FEATURES, FEATURES_FINGERPRINT
-from rankwell.ranker.model import DeepRanker, EnsembleNetwork
+from rankwell.ranker.fit import FirstStageFit
+from rankwell.ranker.model import EnsembleNetwork
+from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 PORT = 9670
-HIDDEN = (64, 32)
+HIDDEN = (32,)
 ROUNDS = 2
 
 
@@ -83,8 +85,8 @@ def build(folder: Path, documents: Path, url: str) -> Version:
         for part in {path.split("/")[0] for path in live.manifest.files}:
             draft.share(live, part)
         encoder = live.manifest.fingerprints["encoder"]
-        network = EnsembleNetwork(5, len(FEATURES), HIDDEN, 0.2)
-        ranker = DeepRanker(network, HIDDEN, 0.8, 1.0, encoder)
+        network = EnsembleNetwork(10, len(FEATURES), QUERY_PLACES, HIDDEN)
+        ranker = DeepRanker(network, FirstStageFit.configured(config), 1.0, encoder)
         ranker.save(draft.folder / RANKER)
         more = {"features": FEATURES_FINGERPRINT, "ranker": ranker.fingerprint}
         version = draft.seal(

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rankwell.data.cluster import ElasticsearchConfig
+from rankwell.data.encoders import DenseConfig, FinetuningConfig
 from rankwell.data.errors import ConfigError, nearest
+from rankwell.data.service import ServingConfig
 from rankwell.data.settings import Section, check_choice, setting
 
 CONFIG_FILE = "rankwell.toml"
-ENCODERS = ("auto", "static", "sif")
 WORD_MODELS = ("skip-gram", "cbow")
+RANKERS = ("deep", "lambdamart")
+LOSSES = ("softmax", "cross-entropy", "lambdarank", "approx-ndcg")
 
 TANTIVY = "tantivy"
 ELASTICSEARCH = "elasticsearch"
@@ -133,29 +136,32 @@ class LexicalConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseConfig(Section):
-    """Dense search: inner products of document and query vectors."""
+class VectorsConfig(Section):
+    """The index over the documents' vectors."""
 
-    encoder: str = setting(
+    index: str = setting(
         "auto",
-        "static (trained on pairs of texts), sif (pooled word vectors), or auto: static where the "
-        "documents are enough",
+        "exact, hnsw, ivf, auto (by their number, length and memory_mb), or a factory string of "
+        "FAISS, such as IVF4096,PQ96x4fs",
     )
-    encoder_epochs: int = setting(
-        0, "passes over the documents that train a static encoder; 0: chosen by their number", low=0
+    target_recall: float = setting(
+        0.95, "the share of the true best ten that the index must find", low=0.0, high=1.0
     )
-    encoder_learning_rate: float = setting(
-        0.02, "of the static encoder, at the start; decays to nothing", low=0.0, high=1.0
-    )
-    depth: int = setting(1000, "candidates that the engine gives", low=1, high=10000)
-    sif: float = setting(
-        1e-3, "smooth inverse frequency: words more frequent than this weigh less", low=1e-9
+    memory_mb: int = setting(0, "the most that the index may take; 0: half of the machine's", low=0)
+    device: str = setting("cpu", "cpu, gpu, or auto: a GPU where there is one")
+    checked_share: float = setting(
+        0.01, "the share of searches in service that exact search checks", low=0.0, high=1.0
     )
 
     def __post_init__(self) -> None:
-        """Checks the encoder's name."""
+        """Checks the device's name."""
         Section.__post_init__(self)
-        check_choice("encoder", self.encoder, ENCODERS)
+        check_choice("device", self.device, ("cpu", "gpu", "auto"))
+
+    @property
+    def layout(self) -> tuple[str, float, int]:
+        """What an index must be built again for."""
+        return self.index, self.target_recall, self.memory_mb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +186,30 @@ class FusionConfig(Section):
 class RankerConfig(Section):
     """The deep ranker and its training."""
 
-    hidden: tuple[int, ...] = setting((64, 32), "widths of the hidden layers", low=1)
+    model: str = setting(
+        "deep", "deep, or lambdamart: boosted trees by LightGBM, without the ranker that ships"
+    )
+    pretrained: bool = setting(
+        True, "the ranker that ships orders until one is trained, and is what training starts from"
+    )
+    loss: str = setting("softmax", "softmax, cross-entropy, lambdarank or approx-ndcg")
+    hidden: tuple[int, ...] = setting(
+        (32,), "widths of the hidden layers, where training starts from nothing", low=1
+    )
     dropout: float = setting(0.2, "share of hidden units left out while training", low=0, high=0.9)
     learning_rate: float = setting(2e-3, "of the AdamW optimiser", low=0.0, high=1.0)
     weight_decay: float = setting(0.05, "of the AdamW optimiser", low=0.0)
-    max_epochs: int = setting(60, "passes over the training queries, at most", low=0)
-    patience: int = setting(10, "epochs without a better development figure before it stops", low=1)
+    max_epochs: int = setting(80, "passes over the training queries, at most", low=0)
+    patience: int = setting(20, "epochs without a better development figure before it stops", low=1)
     folds: int = setting(5, "parts of the training queries; one network a part left out", low=2)
+
+    def __post_init__(self) -> None:
+        """Checks the names of model and loss, and that there is a hidden layer."""
+        Section.__post_init__(self)
+        check_choice("model", self.model, RANKERS)
+        check_choice("loss", self.loss, LOSSES)
+        if not self.hidden:
+            raise ConfigError("hidden has no layer; give one width at least")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +223,9 @@ class GateConfig(Section):
     latency_ms: float = setting(100.0, "a median query as fast as this is never too slow", low=0.0)
 
 
-_CLUSTER = ElasticsearchConfig()
+_CLUSTER, _DENSE = ElasticsearchConfig(), DenseConfig()
+_FINETUNING = FinetuningConfig()
+_SERVICE = ServingConfig()
 _LEAST_FOR_BBQ = 64  # Elasticsearch's own limit
 
 
@@ -216,10 +241,13 @@ class Config:
     words: WordsConfig = WordsConfig()
     lexical: LexicalConfig = LexicalConfig()
     elasticsearch: ElasticsearchConfig = _CLUSTER
-    dense: DenseConfig = DenseConfig()
+    dense: DenseConfig = _DENSE
+    finetuning: FinetuningConfig = _FINETUNING
+    vectors: VectorsConfig = VectorsConfig()
     fusion: FusionConfig = FusionConfig()
     ranker: RankerConfig = RankerConfig()
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = _SERVICE
 
     def __post_init__(self) -> None:
         """Checks what two sections say together."""

@@ -42,10 +42,17 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replaces a small file whole: readers see the old text or the new one."""
+def replace_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Replaces a small file whole: readers see the old text or the new one.
+
+    Args:
+        path: of the file.
+        text: its new content.
+        mode: who may read it, before the umask.
+    """
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
+    new.unlink(missing_ok=True)  # what a crash left may be open to others
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT, mode), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

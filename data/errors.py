@@ -7,7 +7,9 @@
     │   ├── RejectedRecords                        more unreadable records than max_rejected allows
     │   ├── DamagedVersion      exit 2, HTTP 503   a version folder that does not match its manifest
     │   ├── DamagedJournal      exit 2, HTTP 503   a journal that is not as it was written
-    │   └── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
+    │   ├── NotFound            exit 2, HTTP 404   a document, word or version that does not exist
+    │   └── StaleCursor         exit 2, HTTP 410   a page of a version that is no longer searched
+    ├── Abandoned               HTTP 499           nobody waits for the answer any more
     ├── Refused                 exit 3             a version that the release gate did not pass
     └── Unavailable             exit 4, HTTP 503   something needed is not there
         ├── MissingIndex                           an index that is gone from its cluster
@@ -73,6 +75,21 @@ class NotFound(InputError):
     """The document, word or version asked for does not exist."""
 
     http_status = 404
+
+
+class StaleCursor(InputError):
+    """A cursor continues the pages of a version that is not the one searched now."""
+
+    http_status = 410
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="cursor")
+
+
+class Abandoned(RankwellError):
+    """Whoever asked has hung up, so that the work was stopped."""
+
+    http_status = 499
 
 
 class Refused(RankwellError):

@@ -102,6 +102,10 @@ class Vocabulary:
         """Returns the number of a term, -1 where no document has it."""
         return self.term_ids.get(term, -1)
 
+    def surface_id(self, surface: str) -> int:
+        """Returns the number of a surface form, -1 where no document has it."""
+        return self.surface_ids.get(surface, -1)
+
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term."""
         return self._forms_V[self._form_starts[term_id] : self._form_starts[term_id + 1]]
@@ -155,6 +159,13 @@ class ExtendedVocabulary(Vocabulary):
         """Returns the number of a term, -1 where neither the collection nor these texts have it."""
         known = self._base.term_id(term)
         return known if known >= 0 else self._extra_terms.get(term, -1)
+
+    def surface_id(self, surface: str) -> int:
+        """Returns the number of a surface form, -1 where neither has it."""
+        known = self._base.surface_id(surface)
+        if known < 0 and surface in self.extra_surfaces:
+            return self._base.num_surfaces + self.extra_surfaces.index(surface)
+        return known
 
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term, in the collection and in these texts."""

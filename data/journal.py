@@ -112,12 +112,17 @@ class Journal:
     def unchanged(self) -> bool:
         """Returns whether `entries` has read all there is; costs one look at the folder."""
         try:
-            now = os.stat(self.path)
-        except FileNotFoundError:
-            return True
+            return self.mark() in ((0, 0), (self._inode, self._read.offset))
         except OSError:  # `entries` will say what it is
             return False
-        return (now.st_ino, now.st_size) == (self._inode, self._read.offset)
+
+    def mark(self) -> tuple[int, int]:
+        """Returns what changes with every entry: the file's inode and size, zeros without one."""
+        try:
+            now = os.stat(self.path)
+        except FileNotFoundError:
+            return 0, 0
+        return now.st_ino, now.st_size
 
     def state(self, up_to: int | None = None) -> dict[str, Document | None]:
         """Returns what the entries up to a number come to: what lies over the feeds.

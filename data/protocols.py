@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.records import Candidates
+from rankwell.data.records import Candidates, EncodedPassages
 
 QueriesT = TypeVar("QueriesT", contravariant=True)
 
@@ -57,3 +57,6 @@ class Encoder(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [N, D]; a text is the title, a newline and the body."""
+
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """Returns one or several vectors of each document; a text is as for documents."""

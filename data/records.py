@@ -1,6 +1,6 @@
 """The small frozen values that pass between the packages.
 
-Shapes: Q queries, K candidates of a query.
+Shapes: Q queries, K candidates of a query, N documents, P passages, D dimensions.
 """
 
 from collections.abc import Mapping
@@ -63,6 +63,23 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPassages:
+    """The vectors of documents, one for each passage.
+
+    Attributes:
+        vectors_PD: float32; those of one document behind one another.
+        counts_N: int64; how many each document has, one at least.
+        spans_P2: int32; where in the document's text each passage begins and ends.
+        num_cut: documents whose end was not read, because they are longer than the encoder takes.
+    """
+
+    vectors_PD: NDArray[np.float32]
+    counts_N: NDArray[np.int64]
+    spans_P2: NDArray[np.int32]
+    num_cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StageTime:
     """What one stage of a search took, and how many candidates it left."""
 
@@ -73,7 +90,12 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One document of a result page; `snippet` is safe HTML with the matches in <mark>."""
+    """One document of a result page; `snippet` is safe HTML with the matches in <mark>.
+
+    Attributes:
+        duplicates: the ids of near-duplicates further down that it stands for, where they were
+            collapsed.
+    """
 
     rank: int
     doc_id: str
@@ -81,6 +103,15 @@ class Hit:
     title: str
     snippet: str
     fields: Mapping[str, FieldValue]
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a field, and how many of the matching documents have it."""
+
+    value: FieldValue
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +120,28 @@ class Explanation:
 
     Attributes:
         engine: the lexical engine's own explanation, where it has one.
+        moved: how much of its lead over the next hit each feature alone makes up.
+        words: the words of the document that match each term of the query, and how well.
     """
 
     doc_id: str
     scores: Mapping[str, float]
     features: Mapping[str, float]
     engine: Mapping[str, Any] | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One answered query, as the command line and HTTP print it."""
+    """One answered query, as the command line and HTTP print it.
+
+    Attributes:
+        total: how many documents match; None where nobody asked.
+        facets: the counts of the fields that were asked for, over all matches.
+        next_cursor: where the next page starts, None behind the last.
+        suggestion: the query in spellings that the collection knows, None where it knows them all.
+    """
 
     version: str
     query: str
@@ -108,6 +150,10 @@ class SearchResult:
     degraded: tuple[str, ...]
     hits: tuple[Hit, ...]
     explanations: tuple[Explanation, ...] = ()
+    total: int | None = None
+    facets: Mapping[str, tuple[FacetValue, ...]] = field(default_factory=dict)
+    next_cursor: str | None = None
+    suggestion: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `rankwell search --json` and `/v1/search` give."""
@@ -128,6 +174,7 @@ class SearchResult:
                     "title": h.title,
                     "snippet": h.snippet,
                     "fields": dict(h.fields),
+                    **({"duplicates": list(h.duplicates)} if h.duplicates else {}),
                 }
                 for h in self.hits
             ],
@@ -139,6 +186,8 @@ class SearchResult:
                     "scores": dict(e.scores),
                     "features": dict(e.features),
                     **({"engine": dict(e.engine)} if e.engine else {}),
+                    "moved": dict(e.moved),
+                    "words": {term: dict(words) for term, words in e.words.items()},
                 }
                 for e in self.explanations
             ]

@@ -51,6 +51,9 @@ _LIBRARIES = (
     "rankwell",
     "numpy",
     "torch",
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
     "faiss-cpu",
     "faiss-gpu",
     "tantivy",
@@ -112,6 +115,17 @@ class Version:
     def has(self, part: str) -> bool:
         """Returns whether the version has a file or folder of that name."""
         return (self.folder / part).exists()
+
+    def is_intact(self, part: str) -> bool:
+        """Returns whether a file, or all of a folder, is as it was published."""
+        try:
+            return all(
+                file_record(self.folder / path) == record
+                for path, record in self.manifest.files.items()
+                if path == part or path.startswith(f"{part}/")
+            )
+        except OSError:
+            return False
 
 
 class VersionStore:

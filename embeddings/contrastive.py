@@ -52,7 +52,10 @@ class Trained:
 
 
 def contrastive_loss(
-    queries_BD: torch.Tensor, documents_CD: torch.Tensor, masked_BC: torch.Tensor
+    queries_BD: torch.Tensor,
+    documents_CD: torch.Tensor,
+    masked_BC: torch.Tensor,
+    scale: float = SCALE,
 ) -> torch.Tensor:
     """Returns the mean of InfoNCE from queries to documents, and from their documents to queries.
 
@@ -60,9 +63,10 @@ def contrastive_loss(
         queries_BD: of unit length.
         documents_CD: of unit length; the first B belong to the queries, in order.
         masked_BC: bool; documents that count as no negative of a query.
+        scale: of cosines.
     """
-    own = torch.arange(len(queries_BD))
-    logits_BC = (SCALE * queries_BD @ documents_CD.T).masked_fill(masked_BC, -torch.inf)
+    own = torch.arange(len(queries_BD), device=queries_BD.device)
+    logits_BC = (scale * queries_BD @ documents_CD.T).masked_fill(masked_BC, -torch.inf)
     back_BB = logits_BC[:, : len(queries_BD)].T
     return (functional.cross_entropy(logits_BC, own) + functional.cross_entropy(back_BB, own)) / 2
 

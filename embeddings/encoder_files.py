@@ -61,13 +61,8 @@ class EncoderParts:
 def write_encoder(folder: Path, parts: EncoderParts) -> None:
     """Writes an encoder into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    trained = parts.word_vectors
     save_file({_TABLE_NAME: np.ascontiguousarray(parts.table_UD)}, folder / TABLE)
-    save_file(
-        {"vectors": np.ascontiguousarray(trained.vectors_VD), "counts": trained.counts_V},
-        folder / WORD_VECTORS,
-    )
-    (folder / WORDS).write_text("".join(f"{w}\n" for w in trained.words), encoding="utf-8")
+    write_words(folder, parts.word_vectors)
     summary = {
         "format_version": FORMAT_VERSION,
         "kind": parts.kind,
@@ -78,7 +73,7 @@ def write_encoder(folder: Path, parts: EncoderParts) -> None:
     normalize.mkdir()
     for path, content in (
         (folder / SUMMARY, summary),
-        (folder / TOKENIZER, tokenizer_json(trained.words)),
+        (folder / TOKENIZER, tokenizer_json(parts.word_vectors.words)),
         (folder / "modules.json", _MODULES),
         (folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"}),
         (normalize / "config.json", {}),
@@ -100,15 +95,52 @@ def read_encoder(folder: Path) -> EncoderParts:
             raise ValueError(
                 f"it has format {summary['format_version']}, this rankwell reads {FORMAT_VERSION}"
             )
-        words = tuple((folder / WORDS).read_text(encoding="utf-8").split("\n")[:-1])
         table_UD = load_file(folder / TABLE)[_TABLE_NAME]
-        tensors = load_file(folder / WORD_VECTORS)
-        trained = WordVectors(words, tensors["counts"], tensors["vectors"])
-        rows = len(words), len(trained.counts_V), len(trained.vectors_VD), len(table_UD) - 1
+        trained = read_words(folder)
+        rows = len(trained.words), len(table_UD) - 1
         if len(set(rows)) > 1 or table_UD[-1].any():
-            raise ValueError(f"words, counts, vectors and the table have {rows} rows")
+            raise ValueError(f"words and the table have {rows} rows")
         return EncoderParts(
             trained, table_UD, summary["kind"], summary["facts"], summary["fingerprint"]
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DamagedVersion(f"the encoder in {folder} cannot be opened: {error}") from None
+
+
+def kind_of(folder: Path) -> str:
+    """Returns the kind of the encoder in a folder: sif, static or transformer.
+
+    Raises:
+        DamagedVersion: encoder.json is missing or malformed.
+    """
+    try:
+        return str(json.loads((folder / SUMMARY).read_text())["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedVersion(f"the encoder in {folder} cannot be opened: {error}") from None
+
+
+def write_words(folder: Path, trained: WordVectors) -> None:
+    """Writes trained words into a folder."""
+    save_file(
+        {"vectors": np.ascontiguousarray(trained.vectors_VD), "counts": trained.counts_V},
+        folder / WORD_VECTORS,
+    )
+    (folder / WORDS).write_text("".join(f"{w}\n" for w in trained.words), encoding="utf-8")
+
+
+def read_words(folder: Path) -> WordVectors:
+    """Reads the trained words of a folder.
+
+    Raises:
+        DamagedVersion: a file is missing, or they do not belong together.
+    """
+    try:
+        words = tuple((folder / WORDS).read_text(encoding="utf-8").split("\n")[:-1])
+        tensors = load_file(folder / WORD_VECTORS)
+        trained = WordVectors(words, tensors["counts"], tensors["vectors"])
+        rows = len(words), len(trained.counts_V), len(trained.vectors_VD)
+        if len(set(rows)) > 1:
+            raise ValueError(f"words, counts and vectors have {rows} rows")
+        return trained
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DamagedVersion(f"the words in {folder} cannot be opened: {error}") from None

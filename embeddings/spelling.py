@@ -9,6 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MAX_DISTANCE = 2
+_BITS_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+
+
+class Spellings:
+    """Known words, ready to be asked for the nearest to others again and again."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        """Takes the words; of equally near ones the first win."""
+        self._known = known
+        self._lengths_C = np.fromiter(map(len, known), np.int64, len(known))
+        self._letters_C = np.fromiter(map(_letter_set, known), np.uint64, len(known))
+
+    def nearest(self, word: str, k: int = 3) -> list[str]:
+        """Returns the known words that are fewest edits away; see `nearest_spellings`."""
+        limit = min(_MAX_DISTANCE, (len(word) - 1) // 2)
+        if limit < 1:
+            return []
+        # an edit changes the length by one at most, and takes one letter and brings one at most
+        near_C = np.flatnonzero(np.abs(self._lengths_C - len(word)) <= limit)
+        differing_C = _num_bits(self._letters_C[near_C] ^ np.uint64(_letter_set(word)))
+        candidates = [self._known[i] for i in near_C[differing_C <= 2 * limit]]
+        if not candidates:
+            return []
+        width = len(word) + limit
+        letters_CL = np.array(candidates, f"<U{width}").view(np.uint32).reshape(-1, width)
+        distance_C = _distances(word, letters_CL)
+        order = np.argsort(distance_C, kind="stable")[:k]
+        return [candidates[i] for i in order if distance_C[i] <= limit]
 
 
 def nearest_spellings(word: str, known: Sequence[str], k: int = 3) -> list[str]:
@@ -20,15 +48,22 @@ def nearest_spellings(word: str, known: Sequence[str], k: int = 3) -> list[str]:
     >>> nearest_spellings("recieve", ["deceive", "receive", "relieve", "sieve"])
     ['receive', 'relieve', 'deceive']
     """
-    limit = min(_MAX_DISTANCE, (len(word) - 1) // 2)
-    candidates = [other for other in known if abs(len(other) - len(word)) <= limit]
-    if not candidates or limit < 1:
-        return []
-    width = len(word) + limit
-    letters_CL = np.array(candidates, f"<U{width}").view(np.uint32).reshape(-1, width)
-    distance_C = _distances(word, letters_CL)
-    order = np.argsort(distance_C, kind="stable")[:k]
-    return [candidates[i] for i in order if distance_C[i] <= limit]
+    return Spellings(known).nearest(word, k)
+
+
+def _letter_set(word: str) -> int:
+    """Returns the letters of a word as bits; some letters share one."""
+    bits = 0
+    for letter in set(word):
+        bits |= 1 << (ord(letter) & 63)
+    return bits
+
+
+def _num_bits(values_C: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Returns how many bits of each value are set."""
+    bytes_C8 = np.ascontiguousarray(values_C).view(np.uint8).reshape(-1, 8)
+    num_bits_C: NDArray[np.int64] = _BITS_OF_BYTE[bytes_C8].sum(axis=1, dtype=np.int64)
+    return num_bits_C
 
 
 def _distances(word: str, letters_CL: NDArray[np.uint32]) -> NDArray[np.int8]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import words
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex
+from rankwell.data.records import EncodedPassages
 from rankwell.embeddings.encoder_files import EncoderParts, read_encoder, write_encoder
 from rankwell.embeddings.word_vectors import WordVectors, unit
+
+TOLERANCE = 1e-3  # far above rounding between processors, far below another model
 
 _CHUNK_DOCS = 8192
 
@@ -42,6 +45,13 @@ class StaticEncoder:
     kind: str
     facts: Mapping[str, Any]
     fingerprint: str
+
+    tolerance: ClassVar[float] = TOLERANCE
+
+    @property
+    def vectors_fingerprint(self) -> str:
+        """The fingerprint: the vectors are made of the words."""
+        return self.fingerprint
 
     @property
     def dimensions(self) -> int:
@@ -80,6 +90,18 @@ class StaticEncoder:
         """Returns float32 [N, D]; a text is the title, a newline and the body."""
         return self.encode_queries(texts)
 
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """Returns one vector for each document, however long."""
+        ends = [len(text.partition("\n")[2]) for text in texts]
+        spans_P2 = np.column_stack([np.zeros(len(ends)), ends]).astype(np.int32)
+        return EncodedPassages(
+            self.encode_documents(texts), np.ones(len(texts), np.int64), spans_P2
+        )
+
+    def is_cut(self, query: str) -> bool:
+        """Returns whether a query is longer than the encoder takes: none is."""
+        return False
+
     def encode_forward(
         self, forward: ForwardIndex, rows_N: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
@@ -90,7 +112,7 @@ class StaticEncoder:
             rows_N: the documents; None: all.
         """
         rows_N = np.arange(forward.num_rows) if rows_N is None else rows_N
-        word_of_V = self.words_of(forward)
+        word_of_V = self.word_vectors.words_of(forward)
         row_of_V = np.where(word_of_V < 0, len(self.word_vectors.words), word_of_V)
         vectors_ND = np.empty((len(rows_N), self.dimensions), np.float32)
         for first in range(0, len(rows_N), _CHUNK_DOCS):
@@ -104,12 +126,6 @@ class StaticEncoder:
             tokens_T = row_of_V[forward.tokens_T[places]]
             vectors_ND[first : first + _CHUNK_DOCS] = self._encoded(tokens_T, starts[:-1])
         return vectors_ND
-
-    def words_of(self, forward: ForwardIndex) -> NDArray[np.int32]:
-        """Returns the trained word of each surface form, -1 where it has none: int32 [V]."""
-        ids = self.word_vectors.ids
-        surfaces = forward.vocabulary.surfaces
-        return np.fromiter((ids.get(s, -1) for s in surfaces), np.int32, len(surfaces))
 
     def known_words(self, text: str) -> NDArray[np.int64]:
         """Returns the trained words of a text by number, in order."""

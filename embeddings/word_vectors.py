@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import words
 from rankwell.data.errors import NotFound
+from rankwell.data.forward import ForwardIndex
 from rankwell.embeddings.phrases import JOINT
 from rankwell.embeddings.spelling import nearest_spellings
 
@@ -72,6 +73,11 @@ class WordVectors:
             forms: the surface forms of the text, in order; of phrases that overlap the first wins.
         """
         return [place for place, _ in self._read(forms) if place is not None]
+
+    def words_of(self, forward: ForwardIndex) -> NDArray[np.int32]:
+        """Returns the trained word of each surface form, -1 where it has none: int32 [V]."""
+        surfaces = forward.vocabulary.surfaces
+        return np.fromiter((self.ids.get(s, -1) for s in surfaces), np.int32, len(surfaces))
 
     def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
         """Returns the k words with the most similar vectors.

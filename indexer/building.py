@@ -6,7 +6,7 @@ Shapes: N rows, D dimensions.
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.arrays import save_array
-from rankwell.data.config import ELASTICSEARCH, Config
+from rankwell.data.config import ELASTICSEARCH, Config, config_from_mapping
 from rankwell.data.documents import DocumentStore, write_documents
+from rankwell.data.durable import link_or_copy
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.forward_extension import extend_forward_index
-from rankwell.data.progress import Progress, silent
+from rankwell.data.progress import Progress
 from rankwell.data.release import Check
 from rankwell.data.versions import (
     ANALYSIS,
@@ -35,22 +37,25 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries, write_canaries
-from rankwell.embeddings.static import StaticEncoder
-from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
-from rankwell.indexer.encoding import NearDocuments, fit_encoder, near_documents
+from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.documents_encoding import (
+    ENCODED,
+    EncodedDocuments,
+    encode_rows,
+    known_vectors,
+    open_encoded,
+    save_encoded,
+)
+from rankwell.indexer.encoding import dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Before, Indexed, build_lexical, count_lexical
 from rankwell.indexer.shards import SPOOL, read_segmented
+from rankwell.indexer.vector_parts import canary_texts, sample_queries
+from rankwell.indexer.vectors import WORDS_FILE, open_vectors
 from rankwell.indexer.work import Work, key_of
-from rankwell.training.checkpoints import Checkpoints
-from rankwell.training.run import Report
-from rankwell.training.strategy import Strategy
 
 PARTS = (DOCUMENTS, ANALYSIS, FORWARD, LEXICAL, VECTORS, ENCODER, CANARIES)
 _FRESH = "fresh"
-_CANARY_TEXTS = 8
-_CANARY_WORDS = 12
-MIN_RECALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,73 +89,15 @@ class Built:
         encoder: of the vectors.
         checks: counts, canary vectors and recall.
         empty: live documents without a word.
+        cut: new documents whose end the encoder does not read.
+        encoded: new documents that the encoder read; of the others the vectors were known.
     """
 
-    encoder: StaticEncoder
+    encoder: CollectionEncoder
     checks: list[Check]
     empty: int
-
-
-@dataclass(frozen=True, slots=True)
-class WordTraining:
-    """How word vectors are trained.
-
-    Attributes:
-        strategy: on which workers; None: single.
-        checkpoints: where an interrupted training is resumed; None: nowhere.
-        reported: told what happened in the training.
-    """
-
-    strategy: Strategy | None = None
-    checkpoints: Checkpoints | None = None
-    reported: Callable[[Report], None] = lambda report: None
-
-
-def fit_new_encoder(
-    forward: ForwardIndex,
-    near: NearDocuments,
-    config: Config,
-    folder: Path,
-    progress: Progress = silent,
-    training: WordTraining = WordTraining(),
-) -> StaticEncoder:
-    """Trains word vectors on a forward index, and fits the encoder that starts from them.
-
-    Args:
-        forward: without dead rows, its words by falling frequency.
-        near: finds documents with much the same words.
-        config: of the collection.
-        folder: the collection's, where relative names in the configuration begin.
-        progress: told how far each step is.
-        training: how word vectors are trained.
-    """
-    trained = train_words(
-        forward,
-        config.words,
-        config.collection.seed,
-        progress,
-        folder,
-        training.strategy,
-        training.checkpoints,
-    )
-    training.reported(trained.report)
-    return fit_encoder(trained.vectors, forward, near, config, progress=progress)
-
-
-def encoder_settings(config: Config) -> tuple[object, ...]:
-    """Returns the settings that an encoder depends on."""
-    return config.words, replace(config.dense, depth=1), config.collection.seed
-
-
-def write_vectors(
-    folder: Path, encoder: StaticEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
-) -> None:
-    """Writes encoder, canary vectors, document vectors and FAISS index into a version's folder."""
-    encoder.save(folder / ENCODER)
-    write_canaries(folder / CANARIES, encoder, canary_texts(encoder))
-    vectors_ND = save_vectors(folder / VECTORS, encoder.encode_forward(forward))
-    save_array(folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(folder / VECTORS, vectors_ND, live_N).close()
+    cut: int
+    encoded: int
 
 
 def build_parts(
@@ -161,6 +108,7 @@ def build_parts(
     types: Mapping[str, pa.DataType],
     base: Base | None,
     kept: Path | None,
+    live: Version | None,
     config: Config,
     analyzer: Analyzer,
     progress: Progress,
@@ -176,13 +124,14 @@ def build_parts(
         types: of the fields of all live documents.
         base: the version whose rows are taken over; None: the shards are the whole collection.
         kept: the folder of the encoder that stays; None: one is trained.
+        live: the version whose vectors are taken over where they are the encoder's.
         config: of the version.
         analyzer: of the version.
         progress: told how far each step is.
         tick: told the name of each step that has ended.
     """
     rejected = folder / REJECTED / f"{draft.name}.jsonl"
-    building = _Building(folder, work, shards, base, config, analyzer, rejected, progress)
+    building = _Building(folder, work, shards, base, live, config, analyzer, rejected, progress)
     documents = building.documents(types)
     tick("documents")
     forward, fresh = building.forward()
@@ -197,7 +146,7 @@ def build_parts(
                 tick("lexical index")
         encoder = building.encoder(forward, kept)
         tick("encoder")
-        recall = building.vectors(forward, fresh, encoder, documents.live_N)
+        recall, encoded = building.vectors(forward, fresh, encoder, documents)
         tick("vectors")
         if in_cluster:  # an index there may hold the vectors too; Ctrl-C reaches this thread alone
             num_lexical = building.lexical(documents, forward, fresh, encoder.fingerprint)
@@ -208,7 +157,7 @@ def build_parts(
         draft.take(work.folder / part, part, work.files(part))
     analyzer.save(draft.folder / ANALYSIS)
     write_canaries(draft.folder / CANARIES, encoder, canary_texts(encoder))
-    reread = StaticEncoder.load(draft.folder / ENCODER)
+    reread = load_encoder(draft.folder / ENCODER, config.dense.device)
     worst = check_canaries(draft.folder / CANARIES, reread)
     counted = {
         "documents": len(documents),
@@ -230,12 +179,14 @@ def build_parts(
             Check("canaries", True, f"canary vectors differ by {worst:.1e} at most"),
             Check(
                 "recall",
-                recall >= MIN_RECALL,
+                recall >= config.vectors.target_recall,
                 f"the vector index finds {recall:.1%} of the true best ten",
                 {"recall@10": recall},
             ),
         ],
         empty,
+        encoded.num_cut,
+        encoded.num_encoded,
     )
 
 
@@ -246,6 +197,7 @@ class _Building:
         work: Work,
         shards: Sequence[tuple[str, str]],
         base: Base | None,
+        live: Version | None,
         config: Config,
         analyzer: Analyzer,
         rejected: Path,
@@ -255,6 +207,7 @@ class _Building:
         self._work = work
         self._shards = shards
         self._base = base
+        self._live = live
         self._config = config
         self._analyzer = analyzer
         self._rejected = rejected
@@ -336,12 +289,15 @@ class _Building:
             piece = self._work.piece(LEXICAL, key, make)
         return count_lexical(piece, self._config, self._folder)
 
-    def encoder(self, forward: ForwardIndex, kept: Path | None) -> StaticEncoder:
+    def encoder(self, forward: ForwardIndex, kept: Path | None) -> CollectionEncoder:
         """Returns the encoder that stays, or trains one."""
 
         def make(folder: Path) -> None:
             if kept is not None:
-                StaticEncoder.load(kept).save(folder)
+                for path in filter(Path.is_file, kept.rglob("*")):
+                    target = folder / path.relative_to(kept)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    link_or_copy(path, target)
                 return
             if self._config.lexical.engine == ELASTICSEARCH:
                 self._work.start(LEXICAL)  # tantivy's, of a job under another configuration
@@ -352,39 +308,61 @@ class _Building:
                     self._config,
                     self._folder,
                     self._progress,
+                    before=self._before(),
                 ).save(folder)
 
-        other = dict.fromkeys(("documents", "lexical", "elasticsearch"))
+        other = dict.fromkeys(("documents", "lexical", "elasticsearch", "vectors"))
         settings = {**self._config.to_mapping(), **other}
-        key = key_of(self._key, settings, str(kept) if kept else None)
-        return StaticEncoder.load(self._work.piece(ENCODER, key, make))
+        before = self._before() if kept is None else None
+        key = key_of(self._key, settings, str(kept) if kept else None, str(before))
+        return load_encoder(self._work.piece(ENCODER, key, make), self._config.dense.device)
+
+    def _before(self) -> Path | None:
+        """Returns the folder of the live version's transformer where [dense] is as it was then."""
+        if self._live is None or self._config.dense.encoder != TRANSFORMER:
+            return None
+        same = dense_settings(config_from_mapping(self._live.manifest.config)) == dense_settings(
+            self._config
+        )
+        sound = same and self._live.is_intact(ENCODER)
+        return self._live.folder / ENCODER if sound else None
 
     def vectors(
         self,
         forward: ForwardIndex,
         fresh: ForwardIndex,
-        encoder: StaticEncoder,
-        live_N: NDArray[np.bool_],
-    ) -> float:
-        """Writes the vectors and their index; returns the index's recall."""
-        base = self._base
+        encoder: CollectionEncoder,
+        documents: DocumentStore,
+    ) -> tuple[float, EncodedDocuments]:
+        """Writes the vectors and their index; returns the index's recall and what was encoded."""
+        base, made = self._base, EncodedDocuments.nothing(encoder.dimensions)
 
         def make(folder: Path) -> None:
-            self._progress("encoding documents", 0, fresh.num_rows)
-            fresh_ND = encoder.encode_forward(fresh).astype(np.float16)
-            self._progress("encoding documents", fresh.num_rows, fresh.num_rows)
-            before = [open_vectors(base.version.folder / VECTORS)] if base is not None else []
-            vectors_ND = save_vectors(folder, np.concatenate([*before, fresh_ND]))
-            save_array(folder / WORDS_FILE, encoder.words_of(forward))
-            FaissEngine.build(folder, vectors_ND, live_N).close()
+            nonlocal made
+            made = encode_rows(
+                encoder,
+                fresh,
+                documents,
+                documents.num_rows - fresh.num_rows,
+                known_vectors(self._live, encoder),
+                self._work.folder / ENCODED,
+                self._progress,
+            )
+            before = [open_encoded(base.version.folder / VECTORS)] if base is not None else []
+            save_encoded(folder, *before, made)
+            save_array(folder / WORDS_FILE, encoder.word_vectors.words_of(forward))
+            self._progress("building the vector index", 0, forward.num_rows)
+            FaissEngine.build(
+                folder,
+                documents.live_N,
+                self._config.vectors,
+                sample_queries(encoder, forward, documents.live_N),
+                base.version.folder / VECTORS if base is not None else None,
+            ).close()
+            self._progress("building the vector index", forward.num_rows, forward.num_rows)
 
-        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint), make)
+        layout = self._config.vectors.layout
+        folder = self._work.piece(VECTORS, key_of(self._key, encoder.fingerprint, layout), make)
         with closing(FaissEngine(folder)) as engine:
-            return engine.recall(open_vectors(folder), live_N)
-
-
-def canary_texts(encoder: StaticEncoder) -> list[str]:
-    """Returns texts of the encoder's own words, from the frequent ones to the rare."""
-    words = encoder.word_vectors.words
-    num_texts = min(_CANARY_TEXTS, len(words))
-    return [" ".join(words[start::num_texts][:_CANARY_WORDS]) for start in range(num_texts)]
+            recall = engine.record.recall if engine.record.num_queries else engine.recall()
+        return recall, made

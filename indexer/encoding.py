@@ -1,8 +1,8 @@
-"""Fitting a collection's encoder: pooled word vectors, or a static encoder trained on pairs."""
+"""Fitting a collection's encoder: pooled word vectors, a static encoder, or a transformer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,16 +11,23 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config
+from rankwell.data.encoders import TRANSFORMER, DenseConfig
+from rankwell.data.errors import MissingPackage
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.progress import Progress, silent
 from rankwell.data.records import PADDING_ROW
 from rankwell.embeddings.contrastive import MIN_DOCUMENTS, train_static
+from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.embeddings.pairs import JudgedQuery, Pairs, head, trainable_rows
 from rankwell.embeddings.sif import pooled_encoder, with_words_of_phrases
 from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.word_training import train_words
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.lexical import TantivyEngine, is_tantivy
+from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import Group
+from rankwell.training.run import Report
+from rankwell.training.strategy import Strategy
 
 NEAR = 20  # documents that share most with a title or a query: hard negatives are drawn from them
 
@@ -72,33 +79,104 @@ def near_documents(
         yield NearDocuments(engine, analyzer)
 
 
+@dataclass(frozen=True, slots=True)
+class WordTraining:
+    """How word vectors are trained.
+
+    Attributes:
+        strategy: on which workers; None: single.
+        checkpoints: where an interrupted training is resumed; None: nowhere.
+        reported: told what happened in the training.
+    """
+
+    strategy: Strategy | None = None
+    checkpoints: Checkpoints | None = None
+    reported: Callable[[Report], None] = lambda report: None
+
+
+def fit_new_encoder(
+    forward: ForwardIndex,
+    near: NearDocuments,
+    config: Config,
+    folder: Path,
+    progress: Progress = silent,
+    training: WordTraining = WordTraining(),
+    before: Path | None = None,
+) -> CollectionEncoder:
+    """Trains word vectors on a forward index, and fits the encoder that starts from them.
+
+    Args:
+        forward: without dead rows, its words by falling frequency.
+        near: finds documents with much the same words.
+        config: of the collection.
+        folder: the collection's, where relative names in the configuration begin.
+        progress: told how far each step is.
+        training: how word vectors are trained.
+        before: the folder of the live version's encoder, where [dense] is as it was then.
+    """
+    trained = train_words(
+        forward,
+        config.words,
+        config.collection.seed,
+        progress,
+        folder,
+        training.strategy,
+        training.checkpoints,
+    )
+    training.reported(trained.report)
+    return fit_encoder(
+        trained.vectors, forward, near, config, folder, progress=progress, before=before
+    )
+
+
+def encoder_settings(config: Config) -> tuple[object, ...]:
+    """Returns the settings that an encoder depends on."""
+    return config.words, dense_settings(config), config.collection.seed
+
+
+def dense_settings(config: Config) -> DenseConfig:
+    """Returns the part of [dense] that an encoder depends on."""
+    return replace(config.dense, depth=1, device="auto")
+
+
 def fit_encoder(
     word_vectors: WordVectors,
     forward: ForwardIndex,
     near: NearDocuments,
     config: Config,
+    folder: Path,
     judged: Sequence[Judged] = (),
     progress: Progress = silent,
     group: Group | None = None,
-) -> StaticEncoder:
-    """Fits the encoder that [dense] encoder names.
+    before: Path | None = None,
+) -> CollectionEncoder:
+    """Fits the encoder that [dense] encoder names; a transformer is taken as it is.
 
     Args:
         word_vectors: what it starts from.
         forward: the documents.
         near: finds documents with much the same words, among which hard negatives are drawn.
         config: the [dense] section and the seed count.
+        folder: the collection's, where the name of a model begins.
         judged: training queries with relevant documents.
         progress: told of the steps.
         group: processes that train together, all with the same arguments; None: this one alone.
+        before: the folder of an encoder whose model stays, if it is a transformer; None: none.
 
     Raises:
         InputError: a static encoder is asked for and there is too little to train on, or its
-            training diverged.
+            training diverged; or a transformer is, and cannot be used.
+        MissingPackage: a transformer's packages are not installed.
     """
+    if config.dense.encoder == TRANSFORMER:
+        try:  # of an optional extra
+            from rankwell.indexer.transformers import open_transformer
+        except ImportError:
+            raise MissingPackage("sentence-transformers", "encoders") from None
+        return open_transformer(word_vectors, config, folder, before)
     dense, word_vectors = config.dense, with_words_of_phrases(word_vectors)
     pooled = pooled_encoder(word_vectors, dense.sif, forward)
-    word_of_V = pooled.words_of(forward)
+    word_of_V = pooled.word_vectors.words_of(forward)
     few = len(trainable_rows(forward, word_of_V)) < MIN_DOCUMENTS
     if dense.encoder == "sif" or (dense.encoder == "auto" and few):
         return pooled

@@ -27,14 +27,15 @@ from rankwell.data.config import (
 )
 from rankwell.data.documents import DocumentStore
 from rankwell.data.durable import replace_text
-from rankwell.data.errors import Unavailable
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.forward import ForwardIndex, open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document
 from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.vectors import open_vectors
 
 Engine = CandidateEngine[Any]
 
@@ -231,7 +232,7 @@ def open_lexical(version: Version, config: Config, folder: Path) -> Engine:
     return lexical
 
 
-def open_dense(version: Version, lexical: Engine) -> Engine:
+def open_dense(version: Version, lexical: Engine, device: str) -> Engine:
     """Opens the dense engine that a version names, in the lexical engine's cluster or beside it.
 
     Raises:
@@ -243,8 +244,8 @@ def open_dense(version: Version, lexical: Engine) -> Engine:
         # an encoder on trial has its vectors beside an index with those of another
         encoder = version.manifest.fingerprints["encoder"]
         if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors_of(encoder):
-            return lexical.vectors(lambda: FaissEngine(version.folder / VECTORS))
-    return FaissEngine(version.folder / VECTORS)
+            return lexical.vectors(lambda: FaissEngine(version.folder / VECTORS, device))
+    return FaissEngine(version.folder / VECTORS, device)
 
 
 def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:
@@ -302,13 +303,21 @@ def _content(indexed: Indexed, owner: str) -> Any:
     """Returns what an index in a cluster is made of: the live rows."""
     from rankwell.indexer.elasticsearch.owned import Content
 
-    with_vectors = indexed.config.elasticsearch.vectors != "none"
+    vectors_ND = None
+    if indexed.config.elasticsearch.vectors != "none":
+        vectors = open_vectors(indexed.vectors)
+        if not vectors.is_single:
+            raise InputError(
+                "the documents have vectors of passages, and an index in the cluster takes one for "
+                'each document; set [elasticsearch] vectors = "none"'
+            )
+        vectors_ND = vectors.vectors_PD
     return Content(
         indexed.config,
         indexed.analysis,
         indexed.forward,
         indexed.documents,
-        open_vectors(indexed.vectors) if with_vectors else None,
+        vectors_ND,
         indexed.encoder,
         owner,
     )

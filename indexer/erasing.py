@@ -41,12 +41,15 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import load_encoder
 from rankwell.indexer.clusters import forget_deleted
-from rankwell.indexer.dense import WORDS_FILE, FaissEngine, open_vectors, save_vectors
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.documents_encoding import EncodedDocuments, open_encoded, save_encoded
 from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import WORK
 from rankwell.indexer.releasing import let_follow
+from rankwell.indexer.vector_parts import sample_queries
+from rankwell.indexer.vectors import WORDS_FILE, DocumentVectors
 
 _REWRITTEN = (DOCUMENTS, FORWARD, LEXICAL, VECTORS)
 
@@ -136,13 +139,19 @@ def _rewrite_parts(
         builder.finish(analyzer)
     _count_live(draft.folder / FORWARD, live_N)
     forward = open_forward_index(draft.folder / FORWARD)
-    vectors_ND = np.array(open_vectors(version.folder / VECTORS))
-    vectors_ND[~live_N] = 0
-    save_vectors(draft.folder / VECTORS, vectors_ND)
-    encoder = StaticEncoder.load(version.folder / ENCODER)
-    save_array(draft.folder / VECTORS / WORDS_FILE, encoder.words_of(forward))
-    FaissEngine.build(draft.folder / VECTORS, vectors_ND, live_N).close()
+    before = open_encoded(version.folder / VECTORS)
+    counts_N = np.diff(before.vectors.starts_N)
+    dead_P = np.repeat(~live_N, counts_N)
+    emptied_PD, spans_P2 = np.array(before.vectors.vectors_PD), np.array(before.spans_P2)
+    emptied_PD[dead_P], spans_P2[dead_P] = 0, 0
+    emptied = EncodedDocuments(DocumentVectors.of(emptied_PD, counts_N), spans_P2)
+    save_encoded(draft.folder / VECTORS, emptied)
+    encoder = load_encoder(version.folder / ENCODER)
+    save_array(draft.folder / VECTORS / WORDS_FILE, encoder.word_vectors.words_of(forward))
     config, vectors = config_from_mapping(version.manifest.config), draft.folder / VECTORS
+    FaissEngine.build(
+        vectors, live_N, config.vectors, sample_queries(encoder, forward, live_N)
+    ).close()
     build_lexical(
         draft.folder / LEXICAL,
         Indexed(config, forward, documents, analyzer.fingerprint, vectors, encoder.fingerprint),

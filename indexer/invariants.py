@@ -3,11 +3,11 @@
 from contextlib import closing
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import config_from_mapping
 from rankwell.data.documents import DocumentStore
+from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
 from rankwell.data.release import Check
@@ -21,13 +21,15 @@ from rankwell.data.versions import (
     VECTORS,
     Version,
 )
-from rankwell.embeddings.canaries import TOLERANCE, check_canaries
-from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.building import MIN_RECALL
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.embeddings.canaries import check_canaries
+from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.engines import count_lexical
+from rankwell.indexer.vectors import DocumentVectors, open_vectors
 
 SAMPLE_ROWS = 256
+SLOW_SAMPLE_ROWS = 16  # for a transformer
+RECALL_SLACK = 0.05  # a sample of other queries than the index was calibrated by
 
 
 def check_invariants(version: Version) -> list[Check]:
@@ -39,14 +41,14 @@ def check_invariants(version: Version) -> list[Check]:
     """
     documents = DocumentStore(version.folder / DOCUMENTS)
     forward = open_forward_index(version.folder / FORWARD)
-    vectors_ND = open_vectors(version.folder / VECTORS)
+    vectors = open_vectors(version.folder / VECTORS)
     config = config_from_mapping(version.manifest.config)
     collection = version.folder.parents[1]
     with closing(FaissEngine(version.folder / VECTORS)) as dense:
         rows = {
             "documents": documents.num_rows,
             "forward index": forward.num_rows,
-            "vectors": len(vectors_ND),
+            "vectors": len(vectors),
             "vector index": dense.count(),
         }
         live = {
@@ -61,11 +63,11 @@ def check_invariants(version: Version) -> list[Check]:
                 f"the parts of version {version.name} disagree: rows {rows}, live documents "
                 f"{live}, {len(set(ids))} different ids; build it again with rankwell index --full"
             )
-        recall = dense.recall(vectors_ND, documents.live_N)
-    encoder = StaticEncoder.load(version.folder / ENCODER)
+        recall = dense.recall()
+    encoder = load_encoder(version.folder / ENCODER)
     worst = check_canaries(version.folder / CANARIES, encoder)
-    _check_sample(version, documents, forward, vectors_ND, encoder)
-    if recall < MIN_RECALL:
+    _check_sample(version, documents, forward, vectors, encoder)
+    if recall < config.vectors.target_recall - RECALL_SLACK:
         raise DamagedVersion(
             f"the vector index of version {version.name} finds {recall:.0%} of the true best ten; "
             "build it again with rankwell index --full"
@@ -87,21 +89,28 @@ def _check_sample(
     version: Version,
     documents: DocumentStore,
     forward: ForwardIndex,
-    vectors_ND: NDArray[np.float16],
-    encoder: StaticEncoder,
+    vectors: DocumentVectors,
+    encoder: CollectionEncoder,
 ) -> None:
     """Segments and encodes a sample of documents again, and compares with what is stored."""
     analyzer = Analyzer.load(version.folder / ANALYSIS)
-    rows = np.arange(0, documents.num_rows, max(1, documents.num_rows // SAMPLE_ROWS))
+    num_rows = SAMPLE_ROWS if encoder.kind != TRANSFORMER else SLOW_SAMPLE_ROWS
+    rows = np.arange(0, documents.num_rows, max(1, documents.num_rows // num_rows))
     sample = [documents[int(row)] for row in rows]
     again = forward.with_texts(analyzer, [d.title for d in sample], [d.text for d in sample])
-    encoded_ND = encoder.encode_documents([f"{d.title}\n{d.text}" for d in sample])
+    found = encoder.encode_passages([f"{d.title}\n{d.text}" for d in sample])
+    encoded = DocumentVectors.of(found.vectors_PD, found.counts_N)
     for place, row in enumerate(rows.tolist()):
         same_words = all(
             np.array_equal(again.tokens(place, field), forward.tokens(row, field))
             for field in range(NUM_FIELDS)
         )
-        if same_words and np.allclose(encoded_ND[place], vectors_ND[row], rtol=0, atol=TOLERANCE):
+        now_PD, stored_PD = encoded.of_row(place), vectors.of_row(row)
+        if (
+            same_words
+            and now_PD.shape == stored_PD.shape
+            and np.allclose(now_PD, stored_PD, rtol=0, atol=encoder.tolerance)
+        ):
             continue
         has_other = "another vector" if same_words else "other words"
         raise DamagedVersion(

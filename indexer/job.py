@@ -35,8 +35,9 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.indexer.building import PARTS, Base, Built, build_parts, encoder_settings
+from rankwell.indexer.building import PARTS, Base, Built, build_parts
 from rankwell.indexer.changes import Changes, Record
+from rankwell.indexer.encoding import encoder_settings
 from rankwell.indexer.engines import faults_of_documents, mend_lexical, same_index
 from rankwell.indexer.executors import Executor, InProcess
 from rankwell.indexer.location import Location
@@ -206,7 +207,7 @@ class _Job:
         self._check(changes)
         counts = self._counts(changes)
         same_documents = base is not None and not shards and not len(base.dead_rows)
-        same_parts = same_documents and self._same_index()
+        same_parts = same_documents and self._same_index() and self._same_vector_index()
         if same_parts and self._same_settings():
             assert self._live is not None
             self._work.remove()
@@ -222,6 +223,7 @@ class _Job:
             built = self._built(shards, changes, base, kept)
             checks, fingerprint = built.checks, built.encoder.fingerprint
             counts = replace(counts, empty=built.empty)
+            self._tell_of(built)
             if counts.empty == counts.live:
                 raise InputError(
                     f"no document has a word; nothing was published; {self._hint(changes)}"
@@ -239,6 +241,14 @@ class _Job:
         self._report.refused = None if passed else version.name
         live = version.name if passed else (self._store.current_name() or "")
         return self._reported(live, counts, published=passed)
+
+    def _tell_of(self, built: Built) -> None:
+        self._report.encoded = built.encoded
+        if built.cut:
+            self._report.warnings.append(
+                f"{built.cut} new documents are longer than the encoder takes; only their "
+                "beginnings were read: [dense] passages = true reads them whole"
+            )
 
     def _compact_journal(self) -> None:
         try:
@@ -294,6 +304,7 @@ class _Job:
             changes.types.types,
             base,
             kept,
+            self._live,
             self._config,
             self._analyzer,
             self._progress,
@@ -335,13 +346,19 @@ class _Job:
             self._report.warnings.append("the cluster had lost the index, which was built again")
         return True
 
+    def _same_vector_index(self) -> bool:
+        assert self._live is not None
+        live = config_from_mapping(self._live.manifest.config)
+        return live.vectors.layout == self._config.vectors.layout
+
     def _same_settings(self) -> bool:
         """Returns whether the live version's settings are those of now."""
         assert self._live is not None
         live, now = config_from_mapping(self._live.manifest.config), self._config
-        return (live.lexical, live.dense, live.fusion, live.collection) == (
+        return (live.lexical, live.dense, live.vectors, live.fusion, live.collection) == (
             now.lexical,
             now.dense,
+            now.vectors,
             now.fusion,
             now.collection,
         ) and (live.elasticsearch.attachment, self._live.manifest.journal) == (

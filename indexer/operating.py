@@ -1,5 +1,6 @@
 """The commands of an operator: status, versions, verify, publish, rollback, prune."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from rankwell.data.errors import DamagedVersion, RankwellError
 from rankwell.data.journal import Journal
 from rankwell.data.release import releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
-from rankwell.data.versions import RANKER, Version, VersionStore
+from rankwell.data.versions import RANKER, VECTORS, Version, VersionStore
 from rankwell.indexer.clusters import places_of, unused_indexes
+from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.releasing import publish_despite, roll_back
 
@@ -24,6 +26,9 @@ def status(folder: Folder, json: Json = False) -> None:
     version = store.open()
     manifest = version.manifest
     num_bytes = _size_bytes(version)
+    index = IndexRecord.load(version.folder / VECTORS)
+    if index.recall < index.target:
+        warn(f"the vector index reached recall@10 {index.recall:.3f}, not {index.target:g}")
     facts: dict[str, Any] = {
         "version": manifest.version,
         "created_at": manifest.created_at,
@@ -31,6 +36,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "bytes": num_bytes,
         "ranker": manifest.fingerprints.get("ranker"),
         "labels": list(manifest.labels),
+        "vector_index": asdict(index),
         "versions": store.names(),
         "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
         "unused_indexes": _unused_indexes(folder),
@@ -43,6 +49,14 @@ def status(folder: Folder, json: Json = False) -> None:
     table.add_row("documents", f"{manifest.counts['live']:,}")
     table.add_row("size on disk", f"{num_bytes / 1e6:,.1f} MB")
     table.add_row("ranker", manifest.fingerprints.get("ranker", "none"))
+    table.add_row("vector index", index.describe())
+    for point in index.curve:
+        mark = ", chosen" if point.setting == index.setting else ""
+        table.add_row(
+            "",
+            f"{index.knob or 'fixed'} {point.setting.effort}, shortlist {point.setting.factor}x: "
+            f"recall@10 {point.recall:.3f}, {point.ms:.2f} ms{mark}",
+        )
     table.add_row("labels", "; ".join(manifest.labels) or "none")
     table.add_row("changes since", f"{facts['journal']} in the journal")
     table.add_row("versions kept", ", ".join(store.names()))
@@ -53,6 +67,30 @@ def status(folder: Folder, json: Json = False) -> None:
 
 def versions(folder: Folder, json: Json = False) -> None:
     """List the versions that are kept, with their figures and what the gate said."""
+    rows = version_rows(folder)
+    if json:
+        print_json({"versions": rows})
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("version", "made", "documents", "MB", "ranker", "nDCG@10 gained", "released"):
+        table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
+    for row in rows:
+        gain = row["difference"]
+        why = row["reason"] or "; ".join(row["refused_for"])
+        table.add_row(
+            f"{row['version']}{' (live)' if row['live'] else ''}",
+            row["created_at"][:16].replace("T", " "),
+            f"{row['documents']:,}",
+            f"{row['bytes'] / 1e6:,.1f}",
+            "yes" if row["ranker"] else "no",
+            "" if gain is None else f"{gain:+.4f}",
+            f"{row['action'] or ''}{': ' + why if why else ''}",
+        )
+    out.print(table)
+
+
+def version_rows(folder: Path) -> list[dict[str, Any]]:
+    """Returns what there is to say of each version that is kept, oldest first."""
     store = VersionStore(folder)
     current = store.current_name()
     last, judged = {}, {}
@@ -88,25 +126,7 @@ def versions(folder: Folder, json: Json = False) -> None:
                 "labels": list(manifest.labels),
             }
         )
-    if json:
-        print_json({"versions": rows})
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("version", "made", "documents", "MB", "ranker", "nDCG@10 gained", "released"):
-        table.add_column(title, justify="right" if title in ("documents", "MB") else "left")
-    for row in rows:
-        gain = row["difference"]
-        why = row["reason"] or "; ".join(row["refused_for"])
-        table.add_row(
-            f"{row['version']}{' (live)' if row['live'] else ''}",
-            row["created_at"][:16].replace("T", " "),
-            f"{row['documents']:,}",
-            f"{row['bytes'] / 1e6:,.1f}",
-            "yes" if row["ranker"] else "no",
-            "" if gain is None else f"{gain:+.4f}",
-            f"{row['action'] or ''}{': ' + why if why else ''}",
-        )
-    out.print(table)
+    return rows
 
 
 def verify(

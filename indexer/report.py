@@ -46,6 +46,7 @@ class IndexReport:
         step_peak_bytes: the process's peak memory at the end of each step.
         warnings: sentences for people.
         gate: what the gate checked, and what it found.
+        encoded: documents that the encoder read; the vectors of all others were there.
     """
 
     version: str
@@ -58,6 +59,7 @@ class IndexReport:
     warnings: list[str] = field(default_factory=list)
     gate: list[dict[str, Any]] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    encoded: int = 0
 
     def write(self, folder: Path) -> Path:
         """Writes the report into the collection's jobs folder."""

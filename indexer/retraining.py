@@ -1,5 +1,6 @@
 """Training word vectors again, and the encoder that starts from them, as a new version."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,
     DOCUMENTS,
+    ENCODER,
     EVALUATION,
     FORWARD,
     JOBS,
@@ -22,13 +24,14 @@ from rankwell.data.versions import (
     Version,
     VersionStore,
 )
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.embeddings.word_training import train_words
-from rankwell.indexer.building import WordTraining, fit_new_encoder, write_vectors
-from rankwell.indexer.encoding import near_documents
+from rankwell.indexer.documents_encoding import ENCODED
+from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
-from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, compact_rows
+from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, WORK, compact_rows
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.vector_parts import write_vectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import rank
 from rankwell.training.run import Report
@@ -70,9 +73,11 @@ def retrain_words(
     compact_rows(folder, progress)
     checkpoints = Checkpoints(folder / JOBS / "words")
 
-    def fit(live: Version) -> StaticEncoder:
+    def fit(live: Version) -> CollectionEncoder:
         forward = open_forward_index(live.folder / FORWARD)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
+        then = config_from_mapping(live.manifest.config)
+        same = dense_settings(then) == dense_settings(config)
         with near_documents(live.folder / LEXICAL, forward, analyzer) as near:
             return fit_new_encoder(
                 forward,
@@ -81,20 +86,22 @@ def retrain_words(
                 folder,
                 progress,
                 WordTraining(strategy, checkpoints, reported),
+                live.folder / ENCODER if same else None,
             )
 
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "words", "dense")}
-    version = publish_encoder(store, fit, settings, gate)
+    version = publish_encoder(store, fit, settings, gate, progress)
     checkpoints.clear()  # only now: until it is published, the training can be resumed
     return version
 
 
 def publish_encoder(
     store: VersionStore,
-    fit: Callable[[Version], StaticEncoder],
+    fit: Callable[[Version], CollectionEncoder],
     settings: dict[str, dict[str, object]],
     gate: Gate | None,
+    progress: Progress = silent,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
@@ -103,6 +110,7 @@ def publish_encoder(
         fit: trains the encoder on the live version.
         settings: the sections of the configuration that it was trained by.
         gate: judges the version before it becomes live; None lets everything pass.
+        progress: told of the documents that are encoded.
 
     Raises:
         Refused: the gate did not let the version pass; it is kept, the live one stays.
@@ -114,9 +122,11 @@ def publish_encoder(
         encoder = fit(live)
         forward = open_forward_index(live.folder / FORWARD)
         documents = DocumentStore(live.folder / DOCUMENTS)
-        write_vectors(draft.folder, encoder, forward, documents.live_N)
         before = live.manifest
         config = config_from_mapping(before.config)
+        shards = store.folder / WORK / ENCODED
+        asked = config_from_mapping({**before.config, **settings})
+        write_vectors(draft.folder, encoder, forward, documents, asked, live, shards, progress)
         if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
             analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
             build_lexical(
@@ -144,6 +154,7 @@ def publish_encoder(
             labels=tuple(labels),
         )
         checks = release(store, version, live, gate)
+    shutil.rmtree(shards, ignore_errors=True)
     if not all(check.passed for check in checks):
         raise refusal(store.folder, version.name, checks)
     return version

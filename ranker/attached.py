@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery, Analyzer
 from rankwell.data.config import Config, config_from_mapping
+from rankwell.data.errors import InputError
 from rankwell.data.protocols import Encoder
 from rankwell.data.records import Document
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.data.versions import Version
 from rankwell.indexer.adding import check_changeable
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.engines import cluster_of
+from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.pipeline import (
@@ -79,17 +82,12 @@ class AttachedCollection(Collection):
         """Returns the number of documents in the index now."""
         return self._index.count()
 
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """The stages whose order can be looked at; lexical is Elasticsearch's own order."""
-        return ("lexical", "fused", *(("ranked",) if self.ranker else ()))
-
     def rerank(
         self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
     ) -> list[RankedText]:
         """Scores texts that come from elsewhere, best first; see `Collection.rerank`."""
         titles = titles_of(texts, titles)
-        request, _ = self._request(query, None, None)
+        request, _ = self._request(query, NO_RESTRICTIONS, None)
         first = self.first_stage(Ranking.start(request))
         assert first.found is not None
         assert first.reference is not None
@@ -114,9 +112,15 @@ class AttachedCollection(Collection):
         """Returns which of some ids the index has."""
         return self._index.known(doc_ids)
 
-    def document(self, doc_id: str) -> Document:
+    def document(self, doc_id: str, *, within: Mapping[str, Any] | None = None) -> Document:
         """Returns a document as it is now; see `Collection.document`."""
-        return self._index.document(doc_id)
+        return self._index.document(doc_id, within)
+
+    def complete(
+        self, prefix: str, k: int = 8, *, within: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Returns nothing: the titles are elsewhere."""
+        return []
 
     def put(self, documents: Sequence[Document]) -> int:
         """Refuses: an attached index is never written to."""
@@ -128,7 +132,11 @@ class AttachedCollection(Collection):
         check_changeable(self.config)
         return super().delete(doc_id)
 
-    def _first_stage(self) -> Stage:
+    def _stages(self) -> dict[str, Stage]:
+        """Returns the stages; lexical is Elasticsearch's own order."""
+        return {"lexical": self._found(), **self._stages_after(self.first_stage)}
+
+    def _found(self) -> Stage:
         attached = Attached(
             self._index,
             self.pool,
@@ -137,13 +145,25 @@ class AttachedCollection(Collection):
             self.scorer,
             self.config.fusion.method,
         )
-        return attached % self.config.fusion.depth >> FuseFound(self.config.fusion.method)
+        return attached % self.config.fusion.depth
+
+    def _first_stage(self) -> Stage:
+        return self._found() >> FuseFound(self.config.fusion.method)
 
     def _request(
-        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
+        self, query: str, restrictions: Restrictions, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
-        request, degraded = super()._request(query, None, live)
-        return replace(request, condition=filter_), degraded
+        request, degraded = super()._request(query, NO_RESTRICTIONS, live)
+        return replace(request, restrictions=restrictions), degraded
+
+    def _matches(self, ranking: Ranking) -> NDArray[np.int64]:
+        raise InputError(
+            "an attached index is not counted, faceted or sorted here; leave out facets, sort and "
+            "total, or ask Elasticsearch for them"
+        )
+
+    def _suggestion(self, asked: Asked, live: LivePart | None) -> str | None:
+        return None if asked.within else super()._suggestion(asked, live)
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
         return self._index.explain(_asked(ranking.request.query), doc_id)
@@ -175,8 +195,9 @@ class Attached(NamedStage):
     def run(self, ranking: Ranking) -> Ranking:
         """Asks the index, with and without the filter: the reference list is unfiltered."""
         request = ranking.request
-        filters = [None] if request.condition is None else [request.condition, None]
-        searches = self.index.search(_asked(request.query), self.depth, filters)
+        asked_for = [request.restrictions] if request.restrictions else []
+        text = _asked(request.query)
+        searches = self.index.search(text, self.depth, [*asked_for, NO_RESTRICTIONS])
         asked, unfiltered = searches[0], searches[-1]
         together = {d.doc_id: d for d in (*asked.documents, *unfiltered.documents)}
         row_of = {doc_id: row for row, doc_id in enumerate(together)}

@@ -52,6 +52,37 @@ def bm25_bound(terms: QueryTerms, config: LexicalConfig) -> float:
     return float((terms.idf_T * terms.counts_T)[known].sum() * (config.k1 + 1))
 
 
+def bounds_of_new_terms(
+    terms: QueryTerms,
+    known_T: NDArray[np.bool_],
+    rows_K: NDArray[np.int64],
+    forward: ForwardIndex,
+    config: LexicalConfig,
+) -> NDArray[np.float32]:
+    """Returns what the terms that only given texts have add to the bound of each: float32 [K].
+
+    Such a term counts in the bound of the texts that have it and of no other, so that a share of
+    the bound stays one, and no text's score depends on the texts beside it.
+
+    Args:
+        terms: as the texts' forward index knows them.
+        known_T: bool; the terms that count in the bound anyway.
+        rows_K: the texts.
+        forward: where they lie.
+        config: the [lexical] section.
+    """
+    bounds_K = np.zeros(len(rows_K), np.float32)
+    new_T = (terms.ids_T >= 0) & ~known_T
+    if new_T.any():
+        most_T = terms.idf_T * terms.counts_T * (config.k1 + 1)
+        for place, row in enumerate(rows_K):
+            words = forward.document(int(row))
+            words = words[(words >= 0) & (words < len(terms.slot_V))]
+            slots = np.unique(terms.slot_V[words])
+            bounds_K[place] = sum(most_T[slot] for slot in slots if slot >= 0 and new_T[slot])
+    return bounds_K
+
+
 @numba.njit(cache=True, nogil=True)
 def _bm25(
     rows_K: Array,

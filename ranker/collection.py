@@ -3,9 +3,7 @@
 Shapes: N documents, K candidates, D dimensions.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +14,13 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import DamagedVersion, InputError
+from rankwell.data.errors import DamagedVersion, InputError, NotFound
 from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.records import Document, SearchResult, StageTime
+from rankwell.data.records import Document
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.data.versions import (
     ANALYSIS,
     CANARIES,
@@ -33,12 +32,14 @@ from rankwell.data.versions import (
     Version,
 )
 from rankwell.embeddings.canaries import check_canaries
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoders import load_encoder
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.evaluation.judged import load_judged
 from rankwell.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from rankwell.evaluation.runs import Run
-from rankwell.indexer.dense import open_vectors, open_words
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.watching import Measured
+from rankwell.indexer.documents_encoding import open_encoded
 from rankwell.indexer.engines import (
     cluster_of,
     explain,
@@ -47,6 +48,11 @@ from rankwell.indexer.engines import (
     open_lexical,
     uses_elasticsearch,
 )
+from rankwell.indexer.vectors import open_words
+from rankwell.ranker.budget import CostModel, WithinBudget
+from rankwell.ranker.completion import Titles
+from rankwell.ranker.deadlines import InTime
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.judging import (
     Evaluation,
     StageRuns,
@@ -55,8 +61,6 @@ from rankwell.ranker.judging import (
     search_stages,
 )
 from rankwell.ranker.live import LivePart, LiveReader
-from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.page import explanations_of, hits_of
 from rankwell.ranker.pipeline import (
     Dense,
     Features,
@@ -69,12 +73,17 @@ from rankwell.ranker.pipeline import (
     fuse,
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.pretrained import pretrained_ranker
+from rankwell.ranker.rankers import Ranker, load_ranker
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
-from rankwell.ranker.terms import analysed_query, resolve
+from rankwell.ranker.restricting import Restricting
+from rankwell.ranker.searching import Searchable
+from rankwell.ranker.suggestions import Speller
+from rankwell.ranker.terms import MAX_QUERY_WORDS, analysed_query, resolve
 from rankwell.ranker.words import words_like
 
 
-class Collection:
+class Collection(Searchable):
     """A version of a collection, open for search; safe to use from several threads."""
 
     def __init__(
@@ -101,7 +110,7 @@ class Collection:
         self.analyzer = Analyzer.load(version.folder / ANALYSIS)
         self._check_analysis()
         self.documents = DocumentStore(version.folder / DOCUMENTS)
-        self.encoder = StaticEncoder.load(version.folder / ENCODER)
+        self.encoder = load_encoder(version.folder / ENCODER, self.config.dense.device)
         check_canaries(version.folder / CANARIES, self.encoder)
         if self.encoder.fingerprint != version.manifest.fingerprints["encoder"]:
             raise DamagedVersion(
@@ -110,24 +119,27 @@ class Collection:
             )
         forward = open_forward_index(version.folder / FORWARD)
         vectors = version.folder / VECTORS
+        encoded = open_encoded(vectors)
         self.pool = Pool(
             forward,
-            open_vectors(vectors),
+            encoded.vectors,
+            encoded.spans_P2,
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
         self._without_lexical = cluster_of(folder, self.config).without_lexical == "dense"
-        self._dense = open_dense(version, self._lexical)
-        self.ranker = (
-            DeepRanker.load(version.folder / RANKER, self.encoder.fingerprint)
-            if with_ranker and version.has(RANKER)
-            else None
-        )
-        self.scorer = Scorer(self.config.lexical, self._lexical_weight())
+        self._dense = open_dense(version, self._lexical, self.config.vectors.device)
+        self.ranker = self._opened_ranker() if with_ranker else None
+        self._cost = CostModel()
+        fit = self._fit()
+        self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
         self.first_stage = self._first_stage()
-        self.features = Features(self.pool, self.config.lexical)
-        self._search = self._composed()
+        self.features = Features(self.pool)
+        self.stages = self._stages()
+        self._restricting = Restricting(forward, self.analyzer)
+        self._speller = Speller(forward.vocabulary)
+        self._titles = Titles()
         folded = version.manifest.journal
         self.journal = Journal(folder, folded=folded)
         self._live = LiveReader(
@@ -156,7 +168,27 @@ class Collection:
         """Runs a search for the most frequent term, so that the first one asked for is not slow."""
         vocabulary = self.pool.forward.vocabulary
         if vocabulary.num_terms:
-            self.rank(vocabulary.surfaces[int(vocabulary.forms_of(0)[0])])
+            word = vocabulary.surfaces[int(vocabulary.forms_of(0)[0])]
+            # matches, near-duplicates and phrases are looked for in compiled loops
+            self.search(word, 1, count=not self.config.attached, collapse=True)
+            self._restricting.having([word, word], None)
+            self.rerank(word, [word])
+
+    def watch(self) -> None:
+        """Has a share of the searches from now on held against exact search, in the background."""
+        if isinstance(self._dense, FaissEngine):
+            self._dense.watch(self.config.vectors.checked_share)
+
+    @property
+    def dense_recall(self) -> Measured | None:
+        """What was found out about the vector index in service, None where it is exact."""
+        return self._dense.measured if isinstance(self._dense, FaissEngine) else None
+
+    @property
+    def troubles(self) -> list[str]:
+        """Sentences about what is worse in service than it should be."""
+        recall = self.dense_recall
+        return [recall.trouble] if recall is not None and recall.trouble else []
 
     def close(self) -> None:
         """Lets go of the engines."""
@@ -176,70 +208,14 @@ class Collection:
             self._live.refresh()
         return self._live.part
 
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """The stages whose order can be looked at."""
-        return ("lexical", "dense", "fused", *(("ranked",) if self.ranker else ()))
-
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's own word
-        explain: bool = False,
-    ) -> SearchResult:
-        """Answers a query.
-
-        Args:
-            query: text.
-            k: hits wanted, from 1 to the configured fusion depth.
-            filter: a condition on metadata fields; see `rankwell.data.filters`.
-            explain: whether each hit comes with its scores by stage and its features.
-
-        Raises:
-            InputError: the query is blank, k is out of range, or the filter is malformed.
-        """
-        started = time.perf_counter()
-        depth = self.config.fusion.depth
-        if not 1 <= k <= depth:
-            raise InputError(
-                f"k is {k}; it must be from 1 to {depth}, the depth of [fusion]", field="k"
-            )
-        live = self.refresh()
-        request, degraded = self._request(query, filter, live)
-        request = replace(request, without_lexical=self._without_lexical)
-        prepared = time.perf_counter()
-        ranking = self._search(Ranking.start(request))
-        ranked = time.perf_counter()
-        page = ranking.first(k)
-        hits = hits_of(page, self._seen(live), self.analyzer)
-        explanations = (
-            explanations_of(ranking, hits, self.stage_names, self._explained) if explain else ()
-        )
-        finished = time.perf_counter()
-        stages = (
-            StageTime("query", (prepared - started) * 1000, 0),
-            *(left.time for left in ranking.trail),
-            StageTime("page", (finished - ranked) * 1000, len(hits)),
-        )
-        return SearchResult(
-            self.version.name,
-            query,
-            (finished - started) * 1000,
-            stages,
-            degraded + ranking.degraded,
-            hits,
-            explanations,
-        )
-
     def rank(self, query: str, *, filter: Mapping[str, Any] | None = None) -> Ranking:  # noqa: A002
         """Returns a query's whole ranking with its trail of stages."""
-        return self._search(Ranking.start(self._request(query, filter, self.refresh())[0]))
+        restrictions = Restrictions((filter,) if filter else ())
+        return self._last(Ranking.start(self._request(query, restrictions, self.refresh())[0]))
 
     def candidates(self, query: str) -> Ranking:
         """Returns a query's fused candidates before the cut, of the version's own documents."""
-        return self.first_stage(Ranking.start(self._request(query, None, None)[0]))
+        return self.first_stage(Ranking.start(self._request(query, NO_RESTRICTIONS, None)[0]))
 
     def rerank(
         self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
@@ -257,7 +233,7 @@ class Collection:
             InputError: the query is blank, or there are more or fewer titles than texts.
         """
         titles = titles_of(texts, titles)
-        request, _ = self._request(query, None, self.refresh())
+        request, _ = self._request(query, NO_RESTRICTIONS, self.refresh())
         pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
@@ -314,15 +290,9 @@ class Collection:
         live = self.refresh()  # the same for all queries
 
         def rank(query: str) -> Ranking:
-            return self._search(Ranking.start(self._request(query, None, live)[0]))
+            return self._last(Ranking.start(self._request(query, NO_RESTRICTIONS, live)[0]))
 
         return search_stages(rank, self.doc_ids, queries, progress)
-
-    def doc_ids(self, ranking: Ranking, rows_K: NDArray[np.int64]) -> list[str]:
-        """Returns the ids of rows of a ranking."""
-        if ranking.found:
-            return [ranking.found.documents[row].doc_id for row in rows_K]
-        return self._seen(ranking.request.live).doc_ids(rows_K)
 
     def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Returns which of some ids the collection has."""
@@ -358,14 +328,21 @@ class Collection:
         self.document(doc_id)
         return self.journal.delete([doc_id])
 
-    def document(self, doc_id: str) -> Document:
+    def document(self, doc_id: str, *, within: Mapping[str, Any] | None = None) -> Document:
         """Returns a document by its id.
+
+        Args:
+            doc_id: of the document.
+            within: a filter; a document that it leaves out does not exist.
 
         Raises:
             NotFound: there is no such document.
         """
         documents = self._seen(self.refresh())
-        return documents[documents.row_of(doc_id)]
+        row = documents.row_of(doc_id)
+        if within and not matching_rows(within, documents)[row]:
+            raise NotFound(f"there is no document '{doc_id}' in this version")
+        return documents[row]
 
     def neighbours(self, word: str, k: int = 10) -> list[Neighbour]:
         """Returns the words used most like a word; see `WordVectors.neighbours`."""
@@ -383,32 +360,53 @@ class Collection:
         """Returns the documents that a search sees."""
         return self.documents if live is None else live.documents
 
+    def _stages(self) -> dict[str, Stage]:
+        """Returns each stage with all before it, by its name; what a search composes."""
+        lexical = Lexical(self._lexical, self.pool, self.scorer)
+        dense = Dense(self._dense, self.pool, self.scorer)
+        depth = self.config.fusion.depth
+        stages: dict[str, Stage] = {"lexical": lexical % depth, "dense": dense % depth}
+        return {**stages, **self._stages_after(self.first_stage)}
+
+    def _stages_after(self, first_stage: Stage) -> dict[str, Stage]:
+        fused = first_stage % self.config.fusion.depth
+        if self.ranker is None:
+            return {"fused": fused}
+        ranked = self.features >> Rank(self.ranker)
+        ranked = WithinBudget(ranked, self.features.num_words, self._cost)
+        return {"fused": fused, "ranked": fused >> ranked}
+
     def _first_stage(self) -> Stage:
         lexical = Lexical(self._lexical, self.pool, self.scorer)
         dense = Dense(self._dense, self.pool, self.scorer)
         depths = self.config.lexical.depth, self.config.dense.depth
-        return fuse(
-            lexical % depths[0],
-            dense % depths[1],
-            self.config.fusion.method,
-            beside=uses_elasticsearch(self.version),
-        )
+        in_time = InTime(dense % depths[1], "dense")
+        beside = uses_elasticsearch(self.version)
+        return fuse(lexical % depths[0], in_time, self.config.fusion.method, beside=beside)
 
-    def _composed(self) -> Stage:
-        search = self.first_stage % self.config.fusion.depth
-        if self.ranker is None:
-            return search
-        return search >> self.features >> Rank(self.ranker)
+    @property
+    def _last(self) -> Stage:
+        """All stages."""
+        return self.stages[self.stage_names[-1]]
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
         """Returns the lexical engine's own explanation of a hit; None where it has none."""
         return explain(self._lexical, ranking.request.query, doc_id)
 
-    def _lexical_weight(self) -> float:
-        """Returns the weight that the ranker was fitted with, unless another is to be tried."""
-        own = config_from_mapping(self.version.manifest.config).fusion.lexical_weight
-        tried = self.config.fusion.lexical_weight
-        return self.ranker.lexical_weight if self.ranker and tried == own else tried
+    def _opened_ranker(self) -> Ranker | None:
+        """Returns the version's ranker, else the one that ships, unless that is switched off."""
+        own = config_from_mapping(self.version.manifest.config)
+        if self.version.has(RANKER):
+            return load_ranker(self.version.folder / RANKER, self.encoder.fingerprint)
+        if not self.config.ranker.pretrained:
+            return None
+        return pretrained_ranker(FirstStageFit.configured(own))
+
+    def _fit(self) -> FirstStageFit:
+        """Returns the first stage that the ranker was trained on, unless another is tried."""
+        own = FirstStageFit.configured(config_from_mapping(self.version.manifest.config))
+        tried = FirstStageFit.configured(self.config)
+        return self.ranker.fit if self.ranker and tried == own else tried
 
     def _check_analysis(self) -> None:
         """Checks that the words are cut and normalised here as they were when it was built."""
@@ -421,15 +419,22 @@ class Collection:
             )
 
     def _request(
-        self, query: str, filter_: Mapping[str, Any] | None, live: LivePart | None
+        self, query: str, restrictions: Restrictions, live: LivePart | None
     ) -> tuple[Request, tuple[str, ...]]:
         analysed, degraded = analysed_query(query, self.analyzer)
-        mask_N = matching_rows(filter_, self._seen(live)) if filter_ else None
+        mask_N = self._restricting.rows(restrictions, self._seen(live), live)
         if mask_N is not None and not mask_N.any():
-            degraded = (*degraded, "no document passes the filter")
+            marks = restrictions.required or restrictions.excluded
+            marked = ", has the quoted phrases and lacks the excluded words" if marks else ""
+            degraded = (*degraded, f"no document passes the filter{marked}")
         if self._live.fault:
             degraded = (*degraded, self._live.fault)
         terms = resolve(analysed, self.pool.forward)
-        vector_D = self.encoder.encode_queries([" ".join(analysed.surfaces)])[0]
+        # as it was asked, but for words past the limit: a transformer reads more than words
+        is_long = len(analysed.surfaces) >= MAX_QUERY_WORDS
+        asked = " ".join(analysed.surfaces) if is_long else query
+        if self.encoder.is_cut(asked):
+            degraded = (*degraded, "the encoder read only the beginning of the query")
+        vector_D = self.encoder.encode_queries([asked])[0]
         live_terms = live.terms(analysed) if live else None
         return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded

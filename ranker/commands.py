@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from rankwell.data.config import CONFIG_FILE
 from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
@@ -17,6 +18,8 @@ from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import read_run, write_run
 from rankwell.indexer.retraining import retrain_words
 from rankwell.ranker.encoders import train_encoder
+from rankwell.ranker.feature_files import train_on_lists, write_features
+from rankwell.ranker.features import FEATURES
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.judging import Evaluation
@@ -24,6 +27,24 @@ from rankwell.ranker.opening import open_collection
 from rankwell.training.group import rank
 from rankwell.training.run import Report
 from rankwell.training.strategy import NAMES, Name, Strategy
+
+
+def features(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(metavar="F", help="The file to write.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    json: Json = False,
+) -> None:
+    """Write the features of judged queries' candidates as SVMlight, to train rankers elsewhere."""
+    with shown_progress() as progress:
+        lines = write_features(folder, out, split, progress)
+    if json:
+        print_json({"lines": lines, "features": list(FEATURES)})
+        return
+    say(f"wrote {lines} lines of {len(FEATURES)} features to {out}")
+
+
+_MOVED = 5
 
 train_app = typer.Typer(
     help="Train a part on the collection and publish a version with it.", no_args_is_help=True
@@ -110,10 +131,41 @@ def evaluate(
 
 
 @train_app.command("ranker")
-def train_ranker_command(folder: Folder, json: Json = False) -> None:
-    """Train the deep ranker on the training judgments."""
+def train_ranker_command(
+    folder: Folder,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F",
+            help="Learn from this SVMlight file: of `rankwell features`, or, where DIR is a new "
+            "folder for the ranker, of any features.",
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="With any features: a file to measure the ranker on."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the deep ranker on the training judgments, from the ranker that ships."""
+    if features is not None and not (folder / CONFIG_FILE).exists():
+        with shown_progress() as progress:
+            of_lists = train_on_lists(features, folder, test, progress=progress)
+        if json:
+            print_json(asdict(of_lists))
+            return
+        say(
+            f"nDCG@10 on {of_lists.num_queries} training queries, each ranked by networks that did "
+            f"not see it: {of_lists.ranked:.4f}"
+        )
+        if of_lists.test is not None:
+            say(f"nDCG@10 on the queries of {test}: {of_lists.test:.4f}")
+        say(f"the ranker is in {folder}")
+        return
+    if test is not None:
+        raise InputError("--test measures rankers of files; evaluate a collection's: evaluate DIR")
     with shown_progress() as progress:
-        report = train_ranker(folder, progress)
+        report = train_ranker(folder, progress, features=features)
     for warning in report.warnings:
         warn(warning)
     if json:
@@ -134,9 +186,10 @@ def train_encoder_command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train the static encoder again, on the documents and the training judgments.
+    """Train the encoder again, on the documents and the training judgments.
 
-    Started by torchrun, its processes train together.
+    A transformer is fine-tuned: on judgments, or on queries made of the documents. Interrupted, its
+    training goes on when it is run again. Started by torchrun, its processes train together.
     """
     with shown_progress() as progress:
         report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)
@@ -146,7 +199,11 @@ def train_encoder_command(
         print_json(asdict(report))
         return
     for name, value in report.facts.items():
-        say(f"  {name}: {value}")
+        if isinstance(value, list):  # the curve of a fine-tuning
+            for point in value:
+                say("  " + ", ".join(f"{what} {number}" for what, number in point.items()))
+        else:
+            say(f"  {name}: {value}")
     say(f"version {report.version} is live; next: rankwell train ranker {folder}")
 
 
@@ -256,10 +313,17 @@ def _print_result(result: SearchResult) -> None:
             out.print(f"   [dim]{escape(fields)}[/]")
     if not result.hits:
         say("no document matches")
+    if result.suggestion:
+        err.print(f"did you mean: {result.suggestion}", markup=False)
     for explanation in result.explanations:
         out.print(f"\n[bold]{escape(explanation.doc_id)}[/]")
         for name, value in {**explanation.features, **explanation.scores}.items():
             out.print(f"   {name:<28}{value:>10.4f}")
+        for name, value in list(explanation.moved.items())[:_MOVED]:
+            out.print(f"   before the next by {name:<24}{value:>+10.4f}")
+        for term, words in explanation.words.items():
+            shown = ", ".join(f"{escape(word)} {value:.2f}" for word, value in words.items())
+            out.print(f"   {escape(term)}: {shown or '-'}")
     times = ", ".join(f"{stage.name} {stage.ms:.1f}" for stage in result.stages)
     err.print(f"{result.took_ms:.1f} ms ({times})", style="dim")
     for note in result.degraded:
@@ -277,4 +341,5 @@ def register(app: typer.Typer) -> None:
     """Adds this package's commands."""
     app.command()(search)
     app.command()(evaluate)
+    app.command()(features)
     app.add_typer(train_app, name="train")

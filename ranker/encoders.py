@@ -7,14 +7,17 @@ did not see it.
 """
 
 import contextlib
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rankwell.data.config import config_from_mapping, load_config
+from rankwell.data.config import Config, config_from_mapping, load_config
+from rankwell.data.encoders import TRANSFORMER
+from rankwell.data.errors import MissingPackage
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
@@ -29,17 +32,19 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
-from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.building import write_vectors
+from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
 from rankwell.indexer.retraining import publish_encoder
+from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.opening import open_version
-from rankwell.training.group import process_group, rank
+from rankwell.training.group import Group, process_group, rank
 
 FOLDS = 3
+
+_SCRATCH = "encoder"  # of a training that can be resumed, under jobs/
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +66,41 @@ def train_encoder(
     folder: Path,
     *,
     with_judgments: bool = True,
+    pairs: Iterable[tuple[str, str]] = (),
     progress: Progress = silent,
     gate: Gate | None = release_gate,
 ) -> EncoderReport:
-    """Trains the static encoder again, from the live version's word vectors, as a new version.
+    """Trains the encoder again, as a new version.
 
-    A ranker belongs to the encoder it was trained with, so the new version has none.
+    A static one starts from the live version's word vectors, a transformer from the model that
+    [dense] names. A ranker belongs to the encoder it was trained with, so the new version has none.
+    An interrupted training of a transformer is resumed.
 
     Args:
         folder: the collection.
         with_judgments: whether the training judgments are learnt from, where there are any.
+        pairs: queries with ids of documents that answer them, such as clicks, learnt from too.
         progress: told of the steps.
         gate: judges the version before it becomes live; None lets everything pass.
 
     Raises:
         NotFound: there is no version yet.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
-        InputError: there are too few documents, the training diverged, or another job is at work.
+        InputError: there are too few documents, the training diverged, a model cannot be used, or
+            another job is at work.
         Unavailable: torchrun's other processes do not come.
     """
     config = load_config(folder)
-    static = replace(config, dense=replace(config.dense, encoder="static"))
     store = VersionStore(folder)
+    scratch = folder / JOBS / _SCRATCH
+    pairs = list(pairs)
 
-    def fit(collection: Collection) -> StaticEncoder:
-        with process_group() as group, _near(collection) as near:
-            return fit_encoder(
-                collection.encoder.word_vectors,
-                collection.pool.forward,
-                near,
-                static,
-                _judged(collection, folder) if with_judgments else (),
-                progress if group.rank == 0 else silent,
-                group,
-            )
+    def fit(collection: Collection) -> CollectionEncoder:
+        judged = _judged(collection, folder) if with_judgments else []
+        judged += judged_pairs(collection, pairs)
+        with process_group() as group:
+            shown = progress if group.rank == 0 else silent
+            return _fitted(collection, judged, config, scratch, shown, group)
 
     if rank() > 0:  # one of torchrun's other processes trains along; the first one publishes
         live = store.open()
@@ -102,15 +108,59 @@ def train_encoder(
             return EncoderReport(live.name, fit(collection).facts, live.manifest.labels)
     compact_rows(folder, progress)
 
-    def fitted(live: Version) -> StaticEncoder:
+    def fitted(live: Version) -> CollectionEncoder:
         with _opened(folder, live) as collection:
             return fit(collection)
 
     mapping = config.to_mapping()
-    settings = {section: mapping[section] for section in ("collection", "dense")}
-    version = publish_encoder(store, fitted, settings, gate)
-    facts = StaticEncoder.load(version.folder / ENCODER).facts
+    settings = {section: mapping[section] for section in ("collection", "dense", "finetuning")}
+    version = publish_encoder(store, fitted, settings, gate, progress)
+    shutil.rmtree(scratch, ignore_errors=True)  # only now: until then, the training can be resumed
+    facts = load_encoder(version.folder / ENCODER).facts
     return EncoderReport(version.name, facts, version.manifest.labels)
+
+
+def _fitted(
+    collection: Collection,
+    judged: Sequence[Judged],
+    config: Config,
+    scratch: Path,
+    progress: Progress = silent,
+    group: Group | None = None,
+) -> CollectionEncoder:
+    """Trains a transformer where one is configured, a static encoder otherwise."""
+    if config.dense.encoder == TRANSFORMER:
+        try:  # of an optional extra
+            from rankwell.ranker.finetuning import finetuned
+        except ImportError:
+            raise MissingPackage("sentence-transformers", "encoders") from None
+        return finetuned(collection, judged, config, scratch, progress, group)
+    static = replace(config, dense=replace(config.dense, encoder="static"))
+    with _near(collection) as near:
+        return fit_encoder(
+            collection.encoder.word_vectors,
+            collection.pool.forward,
+            near,
+            static,
+            collection.folder,
+            judged,
+            progress,
+            group,
+        )
+
+
+def judged_pairs(collection: Collection, pairs: Iterable[tuple[str, str]]) -> list[Judged]:
+    """Returns the queries of (query, doc_id) pairs, such as clicks, with the rows that answer them.
+
+    Documents that the collection does not hold are left out.
+    """
+    given = [(text, doc_id) for text, doc_id in pairs if text.strip()]
+    rows = collection.documents.rows_of([doc_id for _, doc_id in given])
+    rows_of: dict[str, dict[int, None]] = {}
+    for (text, _), row in zip(given, rows.tolist(), strict=True):
+        if row >= 0:
+            rows_of.setdefault(text, {})[row] = None
+    return [Judged(text, tuple(found)) for text, found in rows_of.items()]
 
 
 def _opened(folder: Path, version: Version) -> Collection:
@@ -159,11 +209,9 @@ def _with_encoder_of(
         (scratch / part).symlink_to((live.folder / part).absolute())
     forward = collection.pool.forward
     config = config_from_mapping(live.manifest.config)
-    with _near(collection) as near:
-        encoder = fit_encoder(
-            collection.encoder.word_vectors, forward, near, config, judged, progress
-        )
-    write_vectors(scratch, encoder, forward, collection.documents.live_N)
+    with tempfile.TemporaryDirectory(dir=scratch.parent) as training:
+        encoder = _fitted(collection, judged, config, Path(training), progress)
+        write_vectors(scratch, encoder, forward, collection.documents, config, progress=progress)
     fingerprints = {**live.manifest.fingerprints, "encoder": encoder.fingerprint}
     return Version(scratch, replace(live.manifest, fingerprints=fingerprints))
 

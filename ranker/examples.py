@@ -10,12 +10,16 @@ import numpy as np
 from ir_measures import Qrel
 from numpy.typing import NDArray
 
-from rankwell.data.config import FusionConfig, LexicalConfig
+from rankwell.data.config import Config, FusionConfig
+from rankwell.data.progress import Progress, silent
 from rankwell.evaluation.measures import ideal_dcg
+from rankwell.ranker.collection import Collection
 from rankwell.ranker.features import Scored
-from rankwell.ranker.learning import CUT, Example, FirstStageExample, fit_lexical_weight
+from rankwell.ranker.fit import FirstStageFit
+from rankwell.ranker.learning import CUT, Example
 from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, fused_order
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import in_deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +105,37 @@ class FirstStage:
         return fused_order(Ranking.start(self.request), self.scored(scorer), method)
 
 
-def fitted_weight(found: Sequence[FirstStage], lexical: LexicalConfig) -> float:
-    """Returns the fusion weight that suits judged queries best."""
-    examples = []
-    scorer = Scorer(lexical, 1.0)
-    for of in found:
-        scored = of.scored(scorer)
-        labels_K = of.labels_of(of.rows_K)
-        examples.append(
-            FirstStageExample(scored.lexical_K, scored.dense_K, labels_K, of.query.ideal)
-        )
-    return fit_lexical_weight(examples)
-
-
 def example(of: FirstStage, scorer: Scorer, fusion: FusionConfig) -> Example:
     """Returns what the ranker learns from one query: its fused candidates and their features."""
     first = of.fused(scorer, fusion.method).first(fusion.depth)
-    ranking = Features(of.pool, scorer.config).run(first)
+    ranking = Features(of.pool).run(first)
     assert ranking.features_KF is not None
-    rows_K, fused_K = ranking.scored.rows_K, ranking.scored.fused_K
-    labels_K = of.labels_of(rows_K)
-    return Example(of.query.query_id, ranking.features_KF, fused_K, labels_K, of.query.ideal)
+    rows_K, features_KF = ranking.scored.rows_K, ranking.features_KF
+    return Example(
+        of.query.query_id,
+        features_KF,
+        in_deviations(ranking.scored.fused_K, features_KF),
+        of.labels_of(rows_K),
+        of.query.ideal,
+    )
+
+
+def first_stage_of(collection: Collection, query: JudgedQuery) -> FirstStage:
+    """Returns a judged query with what a collection's engines select for it."""
+    ranking = collection.candidates(query.text)
+    rows_K = ranking.scored.rows_K
+    labels = labels_by_row(query, collection.doc_ids(ranking, rows_K), rows_K)
+    pool = collection.features.pool_of(ranking)
+    return FirstStage(query, ranking.request, rows_K, pool, labels)
+
+
+def examples_of(
+    found: Sequence[FirstStage], fit: FirstStageFit, config: Config, progress: Progress = silent
+) -> list[Example]:
+    """Returns what the ranker learns from queries, over a first stage."""
+    scorer = Scorer(fit.lexical(config.lexical), fit.lexical_weight)
+    examples = []
+    for place, of in enumerate(found):
+        progress("computing features", place + 1, len(found))
+        examples.append(example(of, scorer, config.fusion))
+    return examples

@@ -1,9 +1,10 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,22 +18,24 @@ from rankwell.indexer.building import PARTS
 from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
 from rankwell.indexer.releasing import refusal, release
+from rankwell.ranker.boosting import learn_trees
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.encoders import unseen_collections
 from rankwell.ranker.examples import (
-    FirstStage,
     JudgedQuery,
-    example,
-    fitted_weight,
+    examples_of,
+    first_stage_of,
     judged_queries,
-    labels_by_row,
 )
+from rankwell.ranker.feature_files import read_examples
 from rankwell.ranker.features import FEATURES_FINGERPRINT
+from rankwell.ranker.first_stage import fitted_first_stage
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
-from rankwell.ranker.learning import CUT, Learned, learn
-from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.learning import CUT, Example, learn
 from rankwell.ranker.opening import open_version
-from rankwell.ranker.pipeline import Scorer
+from rankwell.ranker.pretrained import starting_network
+from rankwell.ranker.rankers import QUERY_PLACES, BoostedRanker, DeepRanker, Ranker
 
 UNDERPOWERED = "underpowered: fewer than 50 queries judged it"
 _FEW_QUERIES = 50
@@ -46,24 +49,42 @@ class TrainReport:
         version: the new live version.
         num_queries: held-out queries that judged it.
         fused: mean nDCG@10 of the fused order over them.
-        ranked: mean nDCG@10 of the ranked order, from networks that did not see the query.
-        lexical_weight: the fitted share of the lexical score.
-        mix: how much of the learned correction counts.
-        epochs: passes over the training queries.
+        ranked: mean nDCG@10 of the ranked order, from rankers that did not see the query.
+        fit: BM25's k1 and b and the share of the lexical score, as fitted.
+        facts: how the ranker came about.
     """
 
     version: str
     num_queries: int
     fused: float
     ranked: float
-    lexical_weight: float
-    mix: float
-    epochs: int
+    fit: FirstStageFit
+    facts: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A ranker with its figures.
+
+    Attributes:
+        ranker: the outcome.
+        fused: nDCG@10 of the fused order, for each held-out query by id.
+        ranked: nDCG@10 of the ranked order, from rankers that did not see the query.
+        facts: how it came about.
+    """
+
+    ranker: Ranker
+    fused: Mapping[str, float]
+    ranked: Mapping[str, float]
+    facts: Mapping[str, Any]
+
+
 def train_ranker(
-    folder: Path, progress: Progress = silent, gate: Gate | None = release_gate
+    folder: Path,
+    progress: Progress = silent,
+    gate: Gate | None = release_gate,
+    features: Path | None = None,
 ) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
 
@@ -73,9 +94,11 @@ def train_ranker(
         folder: the collection's.
         progress: told how far each step is.
         gate: judges the version before it becomes live; None lets everything pass.
+        features: a file of `rankwell features` to learn from, in place of the judgments.
 
     Raises:
-        InputError: there are no queries or training judgments, or too few of them.
+        InputError: there are no queries or training judgments, or too few of them, or the file has
+            other features.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
@@ -87,23 +110,28 @@ def train_ranker(
         for part in PARTS:
             draft.share(live, part)
         with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
-            train, dev, warnings = _judged_queries(collection, config, folder)
-            seen = {q.query_id: _judged(collection, q) for q in train}
-            with unseen_collections(collection, seen, progress) as collections:
-                learned, ranker = _learn(
-                    collection, collections, train + dev, dev, config, progress
-                )
-        ranker.save(draft.folder / RANKER)
-        (draft.folder / EVALUATION).write_text(json.dumps(_figures(learned), indent=1) + "\n")
+            warnings: tuple[str, ...] = ()
+            if features is not None:
+                fit = FirstStageFit.configured(collection.config)
+                encoder = collection.encoder.fingerprint
+                examples = read_examples(features)
+                trained = trained_on(examples, frozenset(), fit, encoder, config, progress)
+            else:
+                train, dev, warnings = _judged_queries(collection, config, folder)
+                seen = {q.query_id: _judged(collection, q) for q in train}
+                with unseen_collections(collection, seen, progress) as collections:
+                    trained = _learn(collection, collections, train + dev, dev, config, progress)
+        trained.ranker.save(draft.folder / RANKER)
+        (draft.folder / EVALUATION).write_text(json.dumps(_figures(trained), indent=1) + "\n")
         kept = (label for label in live.manifest.labels if label not in _JUDGED_AWAY)
-        labels = (*kept, *((UNDERPOWERED,) if len(learned.fused) < _FEW_QUERIES else ()))
+        labels = (*kept, *((UNDERPOWERED,) if len(trained.fused) < _FEW_QUERIES else ()))
         version = draft.seal(
             config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
             counts=live.manifest.counts,
             fingerprints={
                 **live.manifest.fingerprints,
                 "features": FEATURES_FINGERPRINT,
-                "ranker": ranker.fingerprint,
+                "ranker": trained.ranker.fingerprint,
             },
             journal=live.manifest.journal,
             labels=labels,
@@ -111,7 +139,7 @@ def train_ranker(
         checks = release(store, version, live, gate)
     if not all(check.passed for check in checks):
         raise refusal(folder, version.name, checks)
-    return _report(version, learned, ranker, warnings)
+    return _report(version, trained, warnings)
 
 
 _JUDGED_AWAY = (NOT_JUDGED, WITHOUT_RANKER, UNDERPOWERED)
@@ -153,60 +181,80 @@ def _learn(
     dev: Sequence[JudgedQuery],
     config: Config,
     progress: Progress,
-) -> tuple[Learned, DeepRanker]:
+) -> Trained:
     found = []
     for place, query in enumerate(queries):
         progress("searching for candidates", place + 1, len(queries))
-        unseen = collections.get(query.query_id, collection)
-        ranking = unseen.candidates(query.text)
-        rows_K = ranking.scored.rows_K
-        labels = labels_by_row(query, unseen.doc_ids(ranking, rows_K), rows_K)
-        pool = unseen.features.pool_of(ranking)
-        found.append(FirstStage(query, ranking.request, rows_K, pool, labels))
+        found.append(first_stage_of(collections.get(query.query_id, collection), query))
     # the live version's own settings, not the file's: these are what will be served
     served = collection.config
-    weight = fitted_weight(found, served.lexical)
-    scorer = Scorer(served.lexical, weight)
-    examples = []
-    for place, of in enumerate(found):
-        progress("computing features", place + 1, len(queries))
-        examples.append(example(of, scorer, served.fusion))
+    fit = fitted_first_stage(found, served.lexical, FirstStageFit.configured(served))
+    examples = examples_of(found, fit, served, progress)
+    held_out = frozenset(query.query_id for query in dev)
+    encoder = collection.encoder.fingerprint
+    texts = [query.text for query in queries]
+    return trained_on(examples, held_out, fit, encoder, config, progress, texts)
+
+
+def trained_on(
+    examples: Sequence[Example],
+    held_out: frozenset[str],
+    fit: FirstStageFit,
+    encoder: str,
+    config: Config,
+    progress: Progress = silent,
+    texts: Iterable[str] = (),
+) -> Trained:
+    """Trains the ranker that [ranker] model names.
+
+    Args:
+        examples: the judged queries with their candidates.
+        held_out: the development queries; empty: cross-validation over all.
+        fit: the first stage that the candidates come from.
+        encoder: the fingerprint of the encoder that their features are made of.
+        config: the [ranker] section and the seed count.
+        progress: told of the epochs.
+        texts: of the queries, where they are known.
+
+    Raises:
+        InputError: there are too few queries that can teach anything.
+        MissingPackage: LightGBM is asked for and not installed.
+    """
+    seed = config.collection.seed
+    if config.ranker.model == "lambdamart":
+        trees = learn_trees(examples, held_out, config.ranker, seed, progress)
+        ranker: Ranker = BoostedRanker(trees.booster, fit, encoder)
+        return Trained(ranker, trees.fused, trees.ranked, trees.facts)
     learned = learn(
         examples,
-        frozenset(query.query_id for query in dev),
+        held_out,
         config.ranker,
-        config.collection.seed,
+        seed,
         progress,
+        query_features=QUERY_PLACES,
+        start=starting_network(config.ranker, texts),
     )
-    ranker = DeepRanker(
-        learned.network,
-        config.ranker.hidden,
-        weight,
-        learned.mix,
-        collection.encoder.fingerprint,
-    )
-    return learned, ranker
+    facts = {"chosen": learned.source, "mix": learned.mix, "epochs": learned.epochs}
+    ranker = DeepRanker(learned.network, fit, learned.mix, encoder)
+    return Trained(ranker, learned.fused, learned.ranked, facts)
 
 
-def _figures(learned: Learned) -> dict[str, object]:
+def _figures(trained: Trained) -> dict[str, object]:
     return {
         "measure": f"nDCG@{CUT}",
-        "on": "training queries, each by networks that did not see it",
-        "fused": learned.fused,
-        "ranked": learned.ranked,
+        "on": "training queries, each by rankers that did not see it",
+        "fused": trained.fused,
+        "ranked": trained.ranked,
     }
 
 
-def _report(
-    version: Version, learned: Learned, ranker: DeepRanker, warnings: tuple[str, ...]
-) -> TrainReport:
+def _report(version: Version, trained: Trained, warnings: tuple[str, ...]) -> TrainReport:
     return TrainReport(
         version.name,
-        len(learned.fused),
-        float(np.mean(list(learned.fused.values()))),
-        float(np.mean(list(learned.ranked.values()))),
-        ranker.lexical_weight,
-        ranker.mix,
-        learned.epochs,
+        len(trained.fused),
+        float(np.mean(list(trained.fused.values()))),
+        float(np.mean(list(trained.ranked.values()))),
+        trained.ranker.fit,
+        trained.facts,
         warnings,
     )

@@ -1,42 +1,47 @@
-"""The deep ranker: an ensemble of small networks that correct the fused order.
+"""The deep ranker's network: an ensemble of small networks that correct the fused order.
 
-Shapes: E members, Q queries, K candidates, F features, H hidden units.
+Shapes: E members, Q queries, K candidates, F features, H hidden units, C features of the query.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from rankwell.data.errors import DamagedVersion
-from rankwell.ranker.features import FEATURES, FEATURES_FINGERPRINT
-
-FORMAT_VERSION = 1
-TENSORS = "ranker.safetensors"
-SUMMARY = "ranker.json"
-
-FIRST_SCALE = 20.0
-_CLIP = 5.0
+_LARGEST = 1e6
+_GREATEST = 5.0
 
 
 class EnsembleNetwork(nn.Module):
-    """E networks of one shape, computed together; each corrects scale * fused score.
+    """E networks of one shape, computed together; each corrects the fused score.
 
-    The last layer starts at zero, so that each network starts as the fused order.
+    A member is a linear part and a multilayer perceptron, whose first layer is scaled by what the
+    query is like. Both begin at zero, so that each member starts as the fused order. The fused
+    score comes in deviations of the reference list, so that a correction weighs the same in every
+    collection.
     """
 
     def __init__(
-        self, num_members: int, num_features: int, hidden: Sequence[int], dropout: float
+        self,
+        num_members: int,
+        num_features: int,
+        query_features: Sequence[int],
+        hidden: Sequence[int],
+        dropout: float = 0.0,
     ) -> None:
-        """Draws the weights from torch's random state."""
+        """Draws the weights from torch's random state.
+
+        Args:
+            num_members: E.
+            num_features: F.
+            query_features: the places of those that describe the query, C of them, maybe none.
+            hidden: widths of the hidden layers, one at least.
+            dropout: share of hidden units left out while training.
+        """
         super().__init__()
+        self.query_features = list(query_features)
         self.register_buffer("mean_F", torch.zeros(num_features))
         self.register_buffer("deviation_F", torch.ones(num_features))
         widths = [num_features, *hidden]
@@ -45,124 +50,83 @@ class EnsembleNetwork(nn.Module):
             for i, o in zip(widths, widths[1:], strict=False)
         )
         self.biases = nn.ParameterList(torch.zeros(num_members, 1, o) for o in hidden)
-        self.last = nn.Parameter(torch.zeros(num_members, widths[-1], 1))
-        self.log_scale_E = nn.Parameter(torch.full((num_members,), float(np.log(FIRST_SCALE))))
+        self.gate = nn.Parameter(torch.zeros(num_members, len(self.query_features), hidden[0]))
+        self.last = nn.Parameter(torch.zeros(num_members, hidden[-1], 1))
+        self.linear = nn.Parameter(torch.zeros(num_members, num_features, 1))
+        self.log_bend_F = nn.Parameter(torch.zeros(num_features))
+        self.missing_F = nn.Parameter(torch.zeros(num_features))
+        self.log_scale_E = nn.Parameter(torch.zeros(num_members))
         self.dropout = dropout
 
-    def normalise(self, features_KF: torch.Tensor) -> torch.Tensor:
-        """Returns features at mean 0 and deviation 1 of the training candidates, clipped."""
-        mean_F, deviation_F = self.get_buffer("mean_F"), self.get_buffer("deviation_F")
-        return ((features_KF - mean_F) / deviation_F).clamp(-_CLIP, _CLIP)
+    @property
+    def num_members(self) -> int:
+        """E."""
+        return len(self.last)
 
-    def forward(self, features_KF: torch.Tensor, fused_K: torch.Tensor) -> torch.Tensor:
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers."""
+        return tuple(weight.shape[2] for weight in self.weights)
+
+    def fit_scales(self, features_NF: NDArray[np.float32]) -> None:
+        """Takes mean and deviation of each feature from training candidates: float32 [N, F]."""
+        finite_NF = np.where(np.isfinite(features_NF), features_NF, np.nan).clip(
+            -_LARGEST, _LARGEST
+        )
+        known_F = np.isfinite(finite_NF).any(0)
+        filled_NF = np.where(known_F, finite_NF, 0.0)
+        deviation_F = np.nanstd(filled_NF, 0)
+        # what is the same everywhere says nothing, and must not divide by next to nothing
+        deviation_F[deviation_F < 1e-4] = 1.0
+        self.get_buffer("mean_F").copy_(torch.from_numpy(np.nanmean(filled_NF, 0)))
+        self.get_buffer("deviation_F").copy_(torch.from_numpy(deviation_F))
+
+    def normalise(self, features_KF: torch.Tensor) -> torch.Tensor:
+        """Returns features in deviations from the mean of training candidates, at most 5.
+
+        Infinite values are the largest there are, and NaN, a missing value, stays NaN.
+        """
+        finite_KF = features_KF.clamp(-_LARGEST, _LARGEST)
+        scaled_KF = (finite_KF - self.get_buffer("mean_F")) / self.get_buffer("deviation_F")
+        return scaled_KF.clamp(-_GREATEST, _GREATEST)
+
+    def bent(self, normalised_KF: torch.Tensor) -> torch.Tensor:
+        """Returns normalised features by a signed logarithm, missing ones by a learned value.
+
+        sign(x) log(1 + s |x|) / log(1 + s), with a learned s for each feature: from nearly linear
+        to nearly a step, and 1 at a deviation of 1.
+        """
+        bend_F, known_KF = self.log_bend_F.exp(), normalised_KF.nan_to_num(0.0)
+        bent_KF = known_KF.sign() * (bend_F * known_KF.abs()).log1p() / bend_F.log1p()
+        return torch.where(normalised_KF.isnan(), self.missing_F, bent_KF)
+
+    def forward(self, normalised_KF: torch.Tensor, base_K: torch.Tensor) -> torch.Tensor:
         """Returns the score of each member: float32 [E, K].
 
         Args:
-            features_KF: float32; normalised.
-            fused_K: float32; the fused score.
+            normalised_KF: float32; see `normalise`.
+            base_K: float32; the fused score in deviations of the reference list.
         """
-        x_EKH = features_KF[None].expand(len(self.last), -1, -1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        bent_KF = self.bent(normalised_KF)
+        x_EKH = bent_KF[None].expand(self.num_members, -1, -1)
+        correction_EK1 = torch.bmm(x_EKH, self.linear)
+        gate_EKH = 1 + torch.tanh(torch.matmul(bent_KF[:, self.query_features], self.gate))
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x_EKH = nn.functional.gelu(torch.baddbmm(bias, x_EKH, weight))
+            if layer == 0:
+                x_EKH = x_EKH * gate_EKH
             x_EKH = nn.functional.dropout(x_EKH, self.dropout, self.training)
-        correction_EK = torch.bmm(x_EKH, self.last).squeeze(2)
-        return self.log_scale_E.exp()[:, None] * fused_K[None] + correction_EK
-
-
-class DeepRanker:
-    """A trained ensemble, as a version holds it.
-
-    Attributes:
-        lexical_weight: the share of the lexical score in the fused score that it corrects.
-        mix: how much of the learned correction counts, from 0 (the fused order) to 1.
-        encoder_fingerprint: of the encoder whose vectors its features were made of.
-    """
-
-    def __init__(
-        self,
-        network: EnsembleNetwork,
-        hidden: Sequence[int],
-        lexical_weight: float,
-        mix: float,
-        encoder_fingerprint: str,
-    ) -> None:
-        """Takes a trained network."""
-        self._network = network.eval()
-        self._hidden = tuple(hidden)
-        self.lexical_weight = lexical_weight
-        self.mix = mix
-        self.encoder_fingerprint = encoder_fingerprint
+        correction_EK = (correction_EK1 + torch.bmm(x_EKH, self.last)).squeeze(2)
+        return self.log_scale_E.exp()[:, None] * base_K[None] + correction_EK
 
     @torch.inference_mode()
-    def scores(
-        self, features_KF: NDArray[np.float32], fused_K: NDArray[np.float32]
+    def corrected(
+        self, features_KF: NDArray[np.float32], base_K: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Returns the score of each candidate: float32 [K].
-
-        It is the fused score plus mix times the members' mean correction, in units of the fused
-        score.
-        """
-        if not len(fused_K):
-            return np.zeros(0, np.float32)
-        features = self._network.normalise(torch.from_numpy(features_KF))
-        members_EK = self._network(features, torch.from_numpy(fused_K))
-        learned_K = (members_EK / self._network.log_scale_E.exp()[:, None]).mean(0).numpy()
-        mixed: NDArray[np.float32] = fused_K + np.float32(self.mix) * (learned_K - fused_K)
-        return mixed
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever any score could."""
-        digest = hashlib.sha256(json.dumps(self._summary(), sort_keys=True).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    def save(self, folder: Path) -> None:
-        """Writes the ranker into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self._network.state_dict(), folder / TENSORS)
-        (folder / SUMMARY).write_text(json.dumps(self._summary(), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path, encoder_fingerprint: str) -> "DeepRanker":
-        """Reads a ranker and checks that it fits the features and the encoder.
-
-        Raises:
-            DamagedVersion: a file is missing or malformed, or the fingerprints differ.
-        """
-        try:
-            summary = json.loads((folder / SUMMARY).read_text())
-            for what, expected in (
-                ("features", FEATURES_FINGERPRINT),
-                ("encoder", encoder_fingerprint),
-            ):
-                if summary[what] != expected:
-                    raise DamagedVersion(
-                        f"the ranker in {folder} was trained on other {what} ({summary[what]}, "
-                        f"here {expected}); train it again with: rankwell train ranker"
-                    )
-            tensors = load_file(folder / TENSORS)
-            network = EnsembleNetwork(len(tensors["last"]), len(FEATURES), summary["hidden"], 0.0)
-            network.load_state_dict(tensors)
-            return cls(
-                network,
-                summary["hidden"],
-                summary["lexical_weight"],
-                summary["mix"],
-                summary["encoder"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise DamagedVersion(f"the ranker in {folder} cannot be opened: {error}") from None
-
-    def _summary(self) -> dict[str, object]:
-        return {
-            "format_version": FORMAT_VERSION,
-            "kind": "deep ensemble",
-            "hidden": self._hidden,
-            "members": len(self._network.last),
-            "lexical_weight": self.lexical_weight,
-            "mix": self.mix,
-            "features": FEATURES_FINGERPRINT,
-            "encoder": self.encoder_fingerprint,
-        }
+        """Returns the members' mean score, each in units of the base score: float32 [K]."""
+        normalised_KF = self.normalise(torch.from_numpy(features_KF))
+        members_EK = self(normalised_KF, torch.from_numpy(base_K))
+        mean_K: NDArray[np.float32] = (
+            (members_EK * (-self.log_scale_E).exp()[:, None]).mean(0).numpy()
+        )
+        return mean_K

@@ -19,12 +19,14 @@ from rankwell.ranker.examples import (
     FirstStage,
     JudgedQuery,
     example,
-    fitted_weight,
     labels_by_row,
 )
-from rankwell.ranker.learning import CUT, Example, learn
-from rankwell.ranker.model import DeepRanker
+from rankwell.ranker.first_stage import fitted_first_stage
+from rankwell.ranker.fit import FirstStageFit
+from rankwell.ranker.learning import CUT, Example, Learned, learn
 from rankwell.ranker.pipeline import Fuse, Ranking, Request, Scorer
+from rankwell.ranker.pretrained import starting_network
+from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker
 
 Settings = Mapping[str, Any]
 """Values of the configuration by `section.key`, as an Optuna study keeps them."""
@@ -52,7 +54,7 @@ class Objective(ABC):
         self._collection = collection
         # the fitted weight is what is served, whatever the file says
         fusion = replace(collection.config.fusion, lexical_weight=collection.scorer.lexical_weight)
-        self._config = replace(collection.config, fusion=fusion)
+        self._config = replace(collection.config, lexical=collection.scorer.config, fusion=fusion)
         self._queries = queries
         self._requests: list[Request] = []
         self._rows: list[dict[tuple[str, int], NDArray[np.int64]]] = []
@@ -213,7 +215,7 @@ class RankedObjective(Objective):
         """
         config = self._configured(settings)
         examples, _ = self._examples(config, chosen, chosen)
-        learned = learn(examples, frozenset(), config.ranker, config.collection.seed)
+        learned = self._learned(examples, config)
         return np.array([learned.ranked.get(of.query_id, 0.0) for of in examples])
 
     def held_out(
@@ -221,21 +223,33 @@ class RankedObjective(Objective):
     ) -> NDArray[np.float64]:
         """Returns nDCG@10 of the other queries, by a ranker trained on the fitted ones."""
         config = self._configured(settings)
-        examples, weight = self._examples(config, fitted, fitted)
-        learned = learn(examples, frozenset(), config.ranker, config.collection.seed)
+        examples, fit = self._examples(config, fitted, fitted)
+        learned = self._learned(examples, config)
         fingerprint = self._collection.encoder.fingerprint
-        ranker = DeepRanker(learned.network, config.ranker.hidden, weight, learned.mix, fingerprint)
+        ranker = DeepRanker(learned.network, fit, learned.mix, fingerprint)
         values_Q = np.empty(len(others))
         for place, of in enumerate(self._examples(config, fitted, others)[0]):
-            order = np.argsort(-ranker.scores(of.features_KF, of.fused_K), kind="stable")[:CUT]
+            scores_K = ranker.corrected(of.features_KF, of.base_K)
+            order = np.argsort(-scores_K, kind="stable")[:CUT]
             values_Q[place] = ndcg(of.labels_K[order][None], np.array([of.ideal]), CUT)[0]
         return values_Q
 
     def _examples(
         self, config: Config, fitted: NDArray[np.intp], places: NDArray[np.intp]
-    ) -> tuple[list[Example], float]:
+    ) -> tuple[list[Example], FirstStageFit]:
         """Returns examples of some queries, fused by the weight that suits the fitted ones."""
-        weight = fitted_weight(self._found(config, fitted), config.lexical)
-        scorer = Scorer(config.lexical, weight)
+        before = FirstStageFit.configured(config)
+        fit = fitted_first_stage(self._found(config, fitted), config.lexical, before, pairs=())
+        scorer = Scorer(config.lexical, fit.lexical_weight)
         found = self._found(config, places)
-        return [example(of, scorer, config.fusion) for of in found], weight
+        return [example(of, scorer, config.fusion) for of in found], fit
+
+    def _learned(self, examples: Sequence[Example], config: Config) -> Learned:
+        return learn(
+            examples,
+            frozenset(),
+            config.ranker,
+            config.collection.seed,
+            query_features=QUERY_PLACES,
+            start=starting_network(config.ranker, [query.text for query in self._queries]),
+        )

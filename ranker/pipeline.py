@@ -10,7 +10,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.data.config import LexicalConfig
-from rankwell.data.errors import Unavailable
+from rankwell.data.errors import Abandoned, Unavailable
+from rankwell.data.forward import NUM_FIELDS
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document, StageTime
-from rankwell.ranker.bm25 import bm25_bound, bm25_scores
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
+from rankwell.ranker.bm25 import bm25_bound, bm25_scores, bounds_of_new_terms
 from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
 from rankwell.ranker.live import LivePart
-from rankwell.ranker.model import DeepRanker
-from rankwell.ranker.pool import Pool, inner_products
+from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.terms import QueryTerms
 
 REFERENCE_DOCS = 100
@@ -46,8 +48,10 @@ class Request:
             version's; None without one.
         live: what has changed since the version; None where nothing has.
         live_terms: its terms in the live part.
-        condition: a filter as it was asked, for an index that evaluates it itself.
+        restrictions: what documents must be, as it was asked, for an index that evaluates it.
         without_lexical: whether the search may go on where the lexical engine does not answer.
+        deadline: when the answer is due, as time.perf_counter() has it; None: whenever.
+        stopped: whether nobody waits for the answer any more; None: somebody always does.
     """
 
     query: AnalysedQuery
@@ -56,8 +60,10 @@ class Request:
     mask_N: NDArray[np.bool_] | None = None
     live: LivePart | None = None
     live_terms: QueryTerms | None = None
-    condition: Mapping[str, Any] | None = None
+    restrictions: Restrictions = NO_RESTRICTIONS
     without_lexical: bool = False
+    deadline: float | None = None
+    stopped: Callable[[], bool] | None = None
 
     @property
     def version_mask_N(self) -> NDArray[np.bool_] | None:
@@ -152,12 +158,35 @@ class Ranking:
 
     def first(self, k: int) -> "Ranking":
         """Returns the best k."""
-        features_KF = None if self.features_KF is None else self.features_KF[:k]
+        return self.take(slice(0, k))
+
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Ranking":
+        """Returns some of the candidates, in the order of their places."""
         return replace(
             self,
-            scored=self.scored.take(slice(0, k)),
-            scores_K=self.scores_K[:k],
+            scored=self.scored.take(places),
+            scores_K=self.scores_K[places],
+            features_KF=None if self.features_KF is None else self.features_KF[places],
+        )
+
+    def followed_by(self, rest: Scored, scores_K: NDArray[np.float32], note: str) -> "Ranking":
+        """Returns these candidates with others behind them, which have no features.
+
+        Args:
+            rest: the others, in order.
+            scores_K: float32; the scores of all.
+            note: what the search had to do without.
+        """
+        features_KF = self.features_KF
+        if features_KF is not None:
+            missing_KF = np.full((len(rest), features_KF.shape[1]), np.nan, np.float32)
+            features_KF = np.concatenate([features_KF, missing_KF])
+        return replace(
+            self,
+            scored=joined(self.scored, rest),
+            scores_K=scores_K,
             features_KF=features_KF,
+            degraded=(*self.degraded, note),
         )
 
 
@@ -183,7 +212,13 @@ class NamedStage(Stage):
     name: str
 
     def __call__(self, ranking: Ranking) -> Ranking:
-        """Returns the ranking after this stage, with what it took."""
+        """Returns the ranking after this stage, with what it took.
+
+        Raises:
+            Abandoned: nobody waits for it any more.
+        """
+        if ranking.request.stopped is not None and ranking.request.stopped():
+            raise Abandoned(f"stopped before the stage {self.name}: whoever asked has hung up")
         started = time.perf_counter()
         after = self.run(ranking)
         ms = (time.perf_counter() - started) * 1000
@@ -239,9 +274,11 @@ class Scorer:
         The lexical score is divided by its bound for the query, so that both lie on fixed scales
         and no score depends on another candidate.
         """
-        bound = max(bm25_bound(request.live_terms or request.terms, self.config), 1e-9)
-        lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / np.float32(bound)
-        dense_K = inner_products(pool.vectors_ND[rows_K], request.vector_D)
+        asked = request.live_terms or request.terms
+        new_K = bounds_of_new_terms(terms, asked.known_T, rows_K, pool.forward, self.config)
+        bound_K = np.maximum(np.float32(bm25_bound(asked, self.config)) + new_K, np.float32(1e-9))
+        lexical_K = bm25_scores(terms, rows_K, pool.forward, self.config) / bound_K
+        dense_K = pool.vectors.scores(rows_K, request.vector_D)
         fused_K = self.lexical_weight * lexical_K + (1 - self.lexical_weight) * dense_K
         return Scored(rows_K, lexical_K, dense_K, fused_K.astype(np.float32))
 
@@ -358,7 +395,8 @@ class Fuse(NamedStage):
                 dense = self.dense(ranking)
                 lexical = asked.result()
             trail = (*lexical.trail, *dense.trail[len(ranking.trail) :])
-            dense = replace(dense, trail=trail, degraded=lexical.degraded)
+            notes = (*lexical.degraded, *dense.degraded[len(ranking.degraded) :])
+            dense = replace(dense, trail=trail, degraded=notes)
         else:
             lexical = self.lexical(ranking)
             dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
@@ -431,7 +469,6 @@ class Features(NamedStage):
     """The features of every candidate, over the query's reference list."""
 
     pool: Pool
-    config: LexicalConfig
     name: str = "features"
 
     def run(self, ranking: Ranking) -> Ranking:
@@ -450,8 +487,18 @@ class Features(NamedStage):
         request = ranking.request
         assert ranking.reference is not None
         return FeatureExtractor(
-            request.query, request.terms, ranking.reference, self.pool_of(ranking), self.config
+            request.query, request.terms, ranking.reference, self.pool_of(ranking)
         )
+
+    def num_words(self, ranking: Ranking) -> NDArray[np.int64]:
+        """Returns the words of each candidate: int64 [K]."""
+        num_words_K = np.empty(len(ranking.scored), np.int64)
+        for places, rows, pool, _ in ranking.request.by_pool(
+            ranking.scored.rows_K, self.pool_of(ranking)
+        ):
+            offsets = pool.forward.offsets
+            num_words_K[places] = offsets[NUM_FIELDS * (rows + 1)] - offsets[NUM_FIELDS * rows]
+        return num_words_K
 
     def pool_of(self, ranking: Ranking) -> Pool:
         """Returns where a ranking's candidates lie."""
@@ -460,9 +507,9 @@ class Features(NamedStage):
 
 @dataclass(frozen=True, slots=True)
 class Rank(NamedStage):
-    """The deep ranker's order."""
+    """The ranker's order."""
 
-    ranker: DeepRanker
+    ranker: Ranker
     name: str = "ranked"
 
     def run(self, ranking: Ranking) -> Ranking:

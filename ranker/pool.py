@@ -1,6 +1,6 @@
 """Where the tokens and vectors of candidates lie: a collection on disk, or texts in memory.
 
-Shapes: N documents, V surface forms, U words asked for, D dimensions.
+Shapes: N documents, V surface forms, U words asked for.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
 from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.indexer.vectors import DocumentVectors, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Pool:
 
     Attributes:
         forward: their tokens.
-        vectors_ND: float16; their vectors.
+        vectors: theirs, one for each passage.
+        spans_P2: int32; where in its document's text each passage begins and ends.
         words: the trained words.
         word_of_V: int32; the trained word of each surface form, -1 where it has none.
         word_of_extra: int32; the same of the surface forms behind those, which texts that come
@@ -29,7 +31,8 @@ class Pool:
     """
 
     forward: ForwardIndex
-    vectors_ND: NDArray[np.float16]
+    vectors: DocumentVectors
+    spans_P2: NDArray[np.int32]
     words: WordVectors
     word_of_V: NDArray[np.int32]
     word_of_extra: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -45,17 +48,14 @@ class Pool:
         words_U[~known_U] = self.word_of_extra[surfaces_U[~known_U] - num_known]
         return words_U
 
-
-def inner_products(
-    vectors_KD: NDArray[np.float16], query_D: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Returns the inner product of each vector with a query's: float32 [K].
-
-    Each row is summed by itself: a matrix product rounds differently with the number of rows beside
-    it, and a score must not depend on its neighbours.
-    """
-    products: NDArray[np.float32] = np.einsum("kd,d->k", vectors_KD.astype(np.float32), query_D)
-    return products
+    def best_passage(self, row: int, query_D: NDArray[np.float32]) -> tuple[int, int] | None:
+        """Returns the part of a document's text that is nearest to a query; None: it has one."""
+        starts_N = self.vectors.starts_N
+        if starts_N[row + 1] - starts_N[row] == 1:
+            return None
+        place = starts_N[row] + self.vectors.best(np.array([row]), query_D)[0]
+        begin, end = self.spans_P2[place].tolist()
+        return begin, end
 
 
 def pool_of_texts(
@@ -72,8 +72,9 @@ def pool_of_texts(
     forward = collection.forward.with_texts(analyzer, titles, texts)
     whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
-    vectors_ND = encoder.encode_documents(whole).astype(np.float16)
-    return _extending(collection, forward, vectors_ND)
+    found = encoder.encode_passages(whole)
+    vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)
+    return _extending(collection, forward, vectors, found.spans_P2)
 
 
 def joined_pool(
@@ -114,14 +115,21 @@ def joined_pool(
         ExtendedVocabulary(collection.forward.vocabulary, analyzer, list(numbers)),
         collection.forward.statistics,
     )
-    vectors_ND = np.concatenate([one.vectors_ND[kept_N], other.vectors_ND])
-    return _extending(collection, forward, vectors_ND)
+    kept_P = np.repeat(kept_N, np.diff(one.vectors.starts_N))
+    return _extending(
+        collection,
+        forward,
+        joined(one.vectors.take(kept_N), other.vectors),
+        np.concatenate([one.spans_P2[kept_P], other.spans_P2]),
+    )
 
 
-def _extending(collection: Pool, forward: ForwardIndex, vectors_ND: NDArray[np.float16]) -> Pool:
+def _extending(
+    collection: Pool, forward: ForwardIndex, vectors: DocumentVectors, spans_P2: NDArray[np.int32]
+) -> Pool:
     """Returns a pool of texts whose vocabulary extends the collection's."""
     ids = collection.words.ids
-    pool = Pool(forward, vectors_ND, collection.words, collection.word_of_V)
+    pool = Pool(forward, vectors, spans_P2, collection.words, collection.word_of_V)
     extra = np.array([ids.get(surface, -1) for surface in _extra_surfaces(pool)], np.int32)
     return replace(pool, word_of_extra=extra)
 

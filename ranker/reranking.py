@@ -10,9 +10,9 @@ import numpy as np
 
 from rankwell.data.errors import InputError
 from rankwell.ranker.features import Scored
-from rankwell.ranker.model import DeepRanker
 from rankwell.ranker.pipeline import Features, Ranking
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.terms import QueryTerms
 
 
@@ -37,7 +37,7 @@ def titles_of(texts: Sequence[str], titles: Sequence[str] | None) -> Sequence[st
 
 
 def ranked_texts(
-    ranker: DeepRanker | None,
+    ranker: Ranker | None,
     features: Features,
     ranking: Ranking,
     given: Scored,

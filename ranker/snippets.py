@@ -2,38 +2,54 @@
 
 import html
 from collections.abc import Iterator
+from itertools import islice
 
-from rankwell.data.analysis import AnalysedQuery, Analyzer, word_spans
+from rankwell.data.analysis import AnalysedQuery, Analyzer, is_one_to_one, word_spans, words
 
 SNIPPET_WORDS = 40
 # Past this many characters a text is not looked at: a page must not wait for one huge document.
 MAX_CHARACTERS = 20_000
 
 
-def snippet(text: str, query: AnalysedQuery, analyzer: Analyzer) -> str:
+def snippet(
+    text: str, query: AnalysedQuery, analyzer: Analyzer, passage: tuple[int, int] | None = None
+) -> str:
     """Returns the window of a text with most of the query's distinct terms, as safe HTML.
 
     All of the text is escaped; the only markup is <mark> around matching words.
+
+    Args:
+        text: of the document.
+        query: whose words are marked.
+        analyzer: of the version.
+        passage: the part of the text to show; None: all of it.
     """
-    text = text[:MAX_CHARACTERS]
-    spans = _separate(word_spans(text))
+    begin, end = passage or (0, len(text))
+    cut, text = (begin > 0, end < len(text)), text[begin:end][:MAX_CHARACTERS]
+    # most texts need no place of a word outside of the window, and the places are what takes time
+    separate = None if is_one_to_one(text) else _separate(word_spans(text))
+    forms = words(text) if separate is None else [form for form, _, _ in separate]
     wanted = set(query.terms)
-    forms = {surface for surface, _, _ in spans}
-    terms = dict(zip(forms, analyzer.terms(list(forms)), strict=True))
-    hits = [place for place, span in enumerate(spans) if terms[span[0]] in wanted]
-    first = _best_window(hits, [terms[spans[place][0]] for place in hits], len(spans))
-    shown = spans[first : first + SNIPPET_WORDS]
+    terms = {form: analyzer.term(form) for form in set(forms)}
+    matching = {form for form, term in terms.items() if term in wanted}
+    hits = [place for place, form in enumerate(forms) if form in matching]
+    first = _best_window(hits, [terms[forms[place]] for place in hits], len(forms))
+    if separate is None:
+        shown = list(islice(word_spans(text, first), SNIPPET_WORDS))
+    else:
+        shown = separate[first : first + SNIPPET_WORDS]
     if not shown:
         return html.escape(text[:300])
-    pieces = ["… " if first else ""]
+    pieces = ["… " if first or cut[0] else ""]
     at = 0 if not first else shown[0][1]
-    for surface, start, end in shown:
-        pieces.append(html.escape(text[at:start]))
-        word = html.escape(text[start:end])
-        pieces.append(f"<mark>{word}</mark>" if terms[surface] in wanted else word)
-        at = end
-    more = first + SNIPPET_WORDS < len(spans)
-    pieces.append(" …" if more else html.escape(text[at:]))
+    for form, start, end in shown:
+        if form in matching:
+            pieces += html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"
+            at = end
+    if first + SNIPPET_WORDS < len(forms):
+        pieces += html.escape(text[at : shown[-1][2]]), " …"
+    else:
+        pieces += html.escape(text[at:]), " …" if cut[1] else ""
     return "".join(pieces)
 
 

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from rankwell.data.errors import NotFound, RankwellError
-from rankwell.data.terminal import err, warn
-from rankwell.data.versions import MANIFEST, VERSIONS, VersionStore
+from rankwell.data.versions import DOCUMENTS, MANIFEST, VERSIONS, VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import published_name, pull
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.opening import open_collection
+from rankwell.serving.bounded import Bounded
+from rankwell.serving.exchange import bound_filter
+from rankwell.serving.logs import say, say_trouble
 
 # A version that would not open is tried again: what was in its way may have been a full disk.
 _RETRY_SECONDS = 10.0
@@ -36,11 +38,21 @@ class Live:
     As a context manager it closes the collection at the end.
     """
 
-    def __init__(self, collection: Collection) -> None:
-        """Takes an open collection over."""
+    def __init__(
+        self, collection: Collection, told: Callable[[Collection], None] | None = None
+    ) -> None:
+        """Takes an open collection over.
+
+        Args:
+            collection: what answers first.
+            told: told of it, and of each that takes over.
+        """
         self._lock = threading.Lock()
         self._held = _Held(collection)
         self._troubles: dict[str, str] = {}
+        self._told = told
+        if told is not None:
+            told(collection)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -57,26 +69,49 @@ class Live:
 
     @contextlib.contextmanager
     def collection(self) -> Iterator[Collection]:
-        """Gives the collection of one request: the same until its end, whatever goes live."""
+        """Gives the collection of one request: the same until its end, whatever goes live.
+
+        Where the request's key is bound to a filter, only what that accepts is in it.
+        """
         with self._lock:
             held = self._held
             held.users += 1
+        within = bound_filter()
         try:
-            yield held.collection
+            yield (
+                held.collection
+                if within is None
+                else cast(Collection, Bounded(held.collection, within))
+            )
         finally:
             self._let_go(held)
 
+    def state(self) -> list[str | int] | None:
+        """Returns what changes whenever an answer could; None where nothing here knows.
+
+        An attached index changes without a sign.
+        """
+        with self._lock:
+            collection = self._held.collection
+        if collection.config.attached:
+            return None
+        manifest = collection.version.manifest
+        # a version can be written anew under its name: then its documents are others
+        return [manifest.version, manifest.files[DOCUMENTS].sha256, *collection.journal.mark()]
+
     def swap(self, collection: Collection) -> None:
         """Lets an open collection take over; the one before closes when its last request ends."""
+        if self._told is not None:
+            self._told(collection)
         with self._lock:
             before, self._held = self._held, _Held(collection)
         self._let_go(before)
 
     @property
     def troubles(self) -> list[str]:
-        """Sentences that say why what should be live is not."""
+        """Sentences that say why what should be live is not, and what is worse than hoped."""
         with self._lock:
-            return list(self._troubles.values())
+            return [*self._troubles.values(), *self._held.collection.troubles]
 
     def report(self, source: str, trouble: str | None) -> None:
         """Keeps what stands in the way of a source, None for nothing; warns of it once."""
@@ -85,7 +120,7 @@ class Live:
             if trouble is not None:
                 self._troubles[source] = trouble
         if trouble not in (None, known):
-            warn(str(trouble))
+            say_trouble(str(trouble))
 
     def _let_go(self, held: _Held) -> None:
         with self._lock:
@@ -129,7 +164,7 @@ class Follower:
                 self._failed, self._retry_at = mark, time.monotonic() + _RETRY_SECONDS
                 self._live.swap(_warmed(self._folder, name))
                 self._served, self._failed = mark, None
-                err.print(f"serving version {name} from now on", markup=False, soft_wrap=True)
+                say(f"serving version {name} from now on")
         except Exception as error:
             self._live.report("version", f"the version before keeps serving: {_reason(error)}")
         else:
@@ -160,7 +195,7 @@ class LocationFollower:
         except RankwellError as error:
             if not VersionStore(folder).names():
                 raise
-            warn(f"serving what was pulled before: {error}")
+            say_trouble(f"serving what was pulled before: {error}")
 
     def look(self, live: Live) -> None:
         """Pulls where the location names another version than at the last look."""
@@ -196,6 +231,7 @@ def _warmed(folder: Path, name: str) -> Collection:
     collection = open_collection(folder, name)
     try:
         collection.warm()
+        collection.watch()
     except BaseException:
         collection.close()
         raise

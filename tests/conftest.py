@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import rankwell
-from rankwell.data.config import Config, DocumentsConfig, WordsConfig, render_config
+from rankwell.data.config import Config, DocumentsConfig, RankerConfig, WordsConfig, render_config
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
@@ -153,8 +153,12 @@ def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
 
 
 def small_config(**sections: object) -> Config:
-    """A configuration whose word vectors train in a moment."""
-    return Config(**{"words": WordsConfig(dimensions=16, epochs=2), **sections})  # type: ignore[arg-type]
+    """A configuration whose word vectors train in a moment, without the ranker that ships."""
+    quick = {
+        "words": WordsConfig(dimensions=16, epochs=2),
+        "ranker": RankerConfig(pretrained=False),
+    }
+    return Config(**{**quick, **sections})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -223,6 +227,43 @@ def cranfield(cranfield_folder: Path) -> Iterator[Collection]:
     """The built Cranfield, open."""
     with rankwell.open(cranfield_folder) as collection:
         yield collection
+
+
+@pytest.fixture(scope="session")
+def tiny_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers model of two small layers, untrained, that takes 32 tokens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sentence_transformers
+        import torch
+        import transformers
+        from sentence_transformers.sentence_transformer import modules
+
+    folder = tmp_path_factory.mktemp("tiny")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = ["the", "wing", "drag", "heat", "a", "in", "report", "topic", "tunnel", "measured"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ":", *letters, *words]
+    vocabulary += [f"##{letter}" for letter in letters]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=48,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers.BertModel(config).save_pretrained(folder / "bert")
+        tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+        tokenizer.save_pretrained(folder / "bert")
+        reader = modules.Transformer(str(folder / "bert"), max_seq_length=32)
+        parts = [reader, modules.Pooling(16), modules.Normalize()]
+        model = sentence_transformers.SentenceTransformer(modules=parts, device="cpu")
+        model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
 
 
 @pytest.fixture(scope="session")

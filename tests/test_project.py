@@ -19,6 +19,7 @@ import yaml
 import rankwell
 from rankwell.cli import app
 from rankwell.data.config import Config, config_from_mapping, load_config, render_config
+from rankwell.serving.keys import KeyStore
 
 REPOSITORY = Path(__file__).parent.parent
 FRONT_DOOR = REPOSITORY / "src" / "rankwell"
@@ -202,3 +203,37 @@ def test_the_composed_services_first_commands_configure_the_cluster_beside_it(
     assert config.lexical.engine == "elasticsearch"
     assert config.elasticsearch.urls == ("http://127.0.0.1:9200",)
     assert config.elasticsearch.replicas == 0
+
+
+def composed_service() -> dict[str, Any]:
+    """Returns the docker compose configuration of the service alone."""
+    found: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.service.yml").read_text())
+    [service] = found["services"].values()
+    for volume in service["volumes"]:
+        assert volume.split(":")[0] in found["volumes"]
+    return dict(service)
+
+
+def test_the_composed_service_is_published_on_loopback_without_rights_and_starts_with_a_key(
+    tmp_path: Path,
+) -> None:
+    service = composed_service()
+    assert service["ports"] == ["127.0.0.1:8080:8080"]
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    *_, script = service["command"]
+    assert "--host 0.0.0.0" in script
+    first = script.split("rankwell index")[0]
+    first = first.replace("/collection", str(tmp_path)).replace("/rankwell/", f"{REPOSITORY}/")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", first], check=True, env={**os.environ, "PATH": path})
+    key = (tmp_path / "demo" / "first-key").read_text().strip()
+    found = KeyStore(tmp_path / "demo").find(key)
+    assert found is not None
+    assert found.roles == ("admin",)
+
+
+def test_the_image_runs_as_nobody_special_and_from_a_second_stage() -> None:
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    stages = [line for line in lines if line.startswith("FROM ")]
+    assert len(stages) == 2
+    assert lines.index("USER rankwell") > lines.index(stages[1])

@@ -15,19 +15,20 @@ class EarlyStopping:
         patience: epochs without a better figure before training stops.
         best_value: the best figure so far; higher is better.
         best_epoch: when it was reached.
+        state: the model's, then.
     """
 
     patience: int
     best_value: float = float("-inf")
     best_epoch: int = -1
-    _state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def update(self, epoch: int, value: float, model: nn.Module) -> bool:
         """Takes an epoch's figure; returns whether it is the best so far."""
         if not value > self.best_value:  # so that a NaN is never the best
             return False
         self.best_value, self.best_epoch = value, epoch
-        self._state = copy.deepcopy(model.state_dict())
+        self.state = copy.deepcopy(model.state_dict())
         return True
 
     def exhausted(self, epoch: int) -> bool:
@@ -36,4 +37,4 @@ class EarlyStopping:
 
     def restore(self, model: nn.Module) -> None:
         """Puts the best state back into the model."""
-        model.load_state_dict(self._state)
+        model.load_state_dict(self.state)

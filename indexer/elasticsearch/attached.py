@@ -17,6 +17,7 @@ from rankwell.data.config import Config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.indexer.elasticsearch.connection import Connection, check_whole
 from rankwell.indexer.elasticsearch.mappings import IndexMapping, read_mapping
 from rankwell.indexer.elasticsearch.owned import count_documents
@@ -91,9 +92,9 @@ class AttachedIndex:
         return count_documents(self._connection, self._index, self._connection.searching())
 
     def search(
-        self, query: str, k: int, filters: Sequence[Mapping[str, Any] | None]
+        self, query: str, k: int, restrictions: Sequence[Restrictions]
     ) -> list[AttachedHits]:
-        """Returns the best k documents for a query behind each of several filters.
+        """Returns the best k documents for a query behind each of several restrictions.
 
         Raises:
             FilterError: a filter does not fit the index.
@@ -101,7 +102,7 @@ class AttachedIndex:
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
         patience = self._connection.searching()
-        queries = [self._query(query, filter_) for filter_ in filters]
+        queries = [self._query(query, each) for each in restrictions]
         # scores by the statistics of all shards
         options = {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
 
@@ -139,20 +140,23 @@ class AttachedIndex:
         found = self._found({"ids": {"values": doc_ids}}, size=_MAX_HITS, source=False)
         return {hit["_id"] for hit in found}
 
-    def document(self, doc_id: str) -> Document:
+    def document(self, doc_id: str, within: Mapping[str, Any] | None = None) -> Document:
         """Returns a document as it is now.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: there is none of this id, or a filter leaves it out.
         """
-        found = self._found(_with_id(doc_id), size=1)
+        filters = [_with_id(doc_id), *([self._mapping.filter(within)] if within else [])]
+        found = self._found({"bool": {"filter": filters}}, size=1)
         if not found:
             raise NotFound(f"there is no document '{doc_id}' in the index {self._index}")
         return self._document(found[0])
 
     def explain(self, query: str, doc_id: str) -> Any:
         """Returns Elasticsearch's own explanation of a document's score."""
-        body = {"bool": {"must": [self._query(query, None)], "filter": [_with_id(doc_id)]}}
+        body = {
+            "bool": {"must": [self._query(query, NO_RESTRICTIONS)], "filter": [_with_id(doc_id)]}
+        }
         hits = self._found(body, size=1, explain=True, source=False)
         return hits[0].get("_explanation") if hits else None
 
@@ -168,7 +172,7 @@ class AttachedIndex:
 
         return self._connection.call(ask, self._connection.searching())
 
-    def _query(self, query: str, filter_: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _query(self, query: str, restrictions: Restrictions) -> dict[str, Any]:
         fields = [field_and_boost(field) for field in self._config.elasticsearch.fields]
         match: dict[str, Any] = {
             "query": query,
@@ -178,8 +182,11 @@ class AttachedIndex:
         }
         if self._config.elasticsearch.analyzer:
             match["analyzer"] = self._config.elasticsearch.analyzer
-        filters = [] if filter_ is None else [self._mapping.filter(filter_)]
-        return {"bool": {"must": [{"multi_match": match}], "filter": filters}}
+        filters = [self._mapping.filter(filter_) for filter_ in restrictions.filters]
+        required = [_phrase(match, words) for words in restrictions.required]
+        excluded = [_phrase(match, words) for words in restrictions.excluded]
+        must = [{"multi_match": match}]
+        return {"bool": {"must": must, "filter": filters + required, "must_not": excluded}}
 
     def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
         # an alias over several indexes may find an id in more than one: the best of them counts
@@ -198,6 +205,11 @@ class AttachedIndex:
             return document_of(record, self._config.documents)
         except ValueError:
             return Document(hit["_id"], "")
+
+
+def _phrase(match: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Returns what matches documents with words next to each other, as the fields analyse them."""
+    return {"multi_match": {**match, "query": " ".join(words), "type": "phrase"}}
 
 
 def _with_id(doc_id: str) -> dict[str, Any]:

@@ -116,19 +116,14 @@ class _Building:
         )
         if state is not None and self._loading not in state["aliases"]:
             if count_documents(self._connection, self._name) == self._record.documents:
-                replicas = state["settings"]["index"]["number_of_replicas"]
-                if int(replicas) != self._content.config.elasticsearch.replicas:
-                    self._restore()  # the configuration asks for others now
+                self._restore()  # the configuration may ask for other replicas now
                 return Loaded()
             self._delete()  # somebody lifted the block and changed it
             state = None
         source = self._clonable()
-        meta = {  # a clone that is not finished has that of its source, under another name
-            "collection": self._content.config.collection.name,
-            "owner": self._content.owner,
-            "index": self._name,
-            "from": source or "",
-        }
+        # a clone that is not finished has that of its source, under another name
+        meta = {"collection": self._content.config.collection.name, "owner": self._content.owner}
+        meta |= {"index": self._name, "from": source or ""}
         if state is not None and state["mappings"].get("_meta") != meta:
             self._delete()
             state = None
@@ -136,8 +131,9 @@ class _Building:
             self._clone(source, meta) if source else self._create(meta)
         try:
             # an interruption in the last moment leaves an index that is blocked already
-            unblocked = {"blocks.write": None}
-            self._settings({"number_of_replicas": 0, "refresh_interval": "-1", **unblocked})
+            self._settings(
+                {"number_of_replicas": 0, "refresh_interval": "-1", "blocks.write": None}
+            )
             self._wait_until_active()
             loaded = self._load(source)
         except BaseException:

@@ -29,7 +29,7 @@ from rankwell.indexer.elasticsearch.owned import (
     count_documents,
 )
 from rankwell.indexer.elasticsearch.waiting import Patience
-from rankwell.indexer.selection import padded
+from rankwell.indexer.selection import Fetch, padded, top_rows
 
 # The most hits that a search gives at once (index.max_result_window); more come in pages.
 _MAX_PAGE = 10_000
@@ -293,28 +293,37 @@ class ElasticsearchVectors(_RowEngine):
         filter_, hiding, _ = self._masked(mask_N, _MAX_ROWS_IN_GRAPH)
         if hiding:
             return self._other().search(queries, k, mask_N)
-        nothing = mask_N is not None and not mask_N.any()
-        wanted = min(_MAX_PAGE, k)
-        searches = [
-            _Neighbours(
-                {
-                    "knn": {
-                        "field": VECTOR,
-                        # of unit length: quantised graphs clip what is longer
-                        "query_vector": (query / max(float(np.linalg.norm(query)), 1e-9)).tolist(),
-                        "k": wanted,
-                        "num_candidates": min(_MAX_PAGE, max(2 * wanted, 100)),
-                        **({"filter": filter_} if filter_ else {}),
-                    }
-                },
-                k,
-                None,
-                done=nothing or not query.any(),
-            )
-            for query in np.ascontiguousarray(queries, np.float32)
-        ]
-        self._run(searches)
-        return padded([search.best() for search in searches], k)
+        limit = self._record.documents if mask_N is None else int(mask_N.sum())
+
+        def fetch_for(query_D: NDArray[np.float32]) -> Fetch:
+            # of unit length: quantised graphs clip what is longer
+            vector = (query_D / max(float(np.linalg.norm(query_D)), 1e-9)).tolist()
+
+            def fetch(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+                wanted = min(_MAX_PAGE, n)
+                knn = {
+                    "field": VECTOR,
+                    "query_vector": vector,
+                    "k": wanted,
+                    "num_candidates": min(_MAX_PAGE, max(2 * wanted, 100)),
+                    **({"filter": filter_} if filter_ else {}),
+                }
+                page = _Neighbours({"knn": knn}, n, None)
+                self._run([page])
+                return page.best()
+
+            return fetch
+
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return padded(
+            [
+                top_rows(fetch_for(query_D), k, min(limit, _MAX_PAGE))
+                if limit and query_D.any()
+                else nothing
+                for query_D in np.ascontiguousarray(queries, np.float32)
+            ],
+            k,
+        )
 
     def _other(self) -> Vectors:
         with self._opening:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rankwell.data.config import (
     CONFIG_FILE,
-    ENCODERS,
+    LOSSES,
+    RANKERS,
     WORD_MODELS,
     Config,
     LexicalConfig,
@@ -21,6 +22,7 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
+from rankwell.data.encoders import BACKENDS, ENCODERS
 from rankwell.data.errors import ConfigError
 
 SECTIONS = get_type_hints(Config)
@@ -29,6 +31,11 @@ KEYS = [(name, key) for name, section in SECTIONS.items() for key in dataclasses
 FORMED = {"engine", "method", "urls", "prefix", "vectors", "index", "fields", "without_lexical"} | {
     "ca_file",
     "fingerprint",
+    "device",
+    "hosts",
+    "cors_origins",
+    "traces",
+    "hidden",
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -41,9 +48,18 @@ def values(section: str, key: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     )
     if key.name in FORMED:
         return st.just(key.default)
-    names = {"engine": ("tantivy",), "model": WORD_MODELS, "encoder": ENCODERS}
-    if key.name in names:
-        return st.sampled_from(names[key.name])
+    names = {
+        ("lexical", "engine"): ("tantivy",),
+        ("words", "model"): WORD_MODELS,
+        ("dense", "encoder"): ENCODERS[:-1],  # a transformer needs a model
+        ("dense", "backend"): BACKENDS,
+        ("ranker", "model"): RANKERS,
+        ("ranker", "loss"): LOSSES,
+    }
+    if (section, key.name) in names:
+        return st.sampled_from(names[section, key.name])
+    if kind is bool:
+        return st.booleans()
     if kind is int:
         return st.integers(low, high)
     if kind is float:

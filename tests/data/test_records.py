@@ -69,8 +69,25 @@ def test_a_search_result_has_the_documented_json_form() -> None:
     }
     assert RESULT.to_json() == expected
     explained = dataclasses.replace(
-        RESULT, explanations=(Explanation("184", {"fused": 0.5}, {"bm25": 7.0}),)
+        RESULT,
+        explanations=(
+            Explanation(
+                "184",
+                {"fused": 0.5},
+                {"bm25": 7.0},
+                moved={"bm25": 0.25},
+                words={"wing": {"wings": 1.0}},
+            ),
+        ),
     )
     assert explained.to_json() == expected | {
-        "explanations": [{"doc_id": "184", "scores": {"fused": 0.5}, "features": {"bm25": 7.0}}]
+        "explanations": [
+            {
+                "doc_id": "184",
+                "scores": {"fused": 0.5},
+                "features": {"bm25": 7.0},
+                "moved": {"bm25": 0.25},
+                "words": {"wing": {"wings": 1.0}},
+            }
+        ]
     }

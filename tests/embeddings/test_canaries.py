@@ -12,8 +12,9 @@ from safetensors.numpy import load_file, save_file
 import rankwell
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.versions import ENCODER, VersionStore
-from rankwell.embeddings.canaries import TOLERANCE, check_canaries, write_canaries
+from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.encoder_files import TABLE
+from rankwell.embeddings.static import TOLERANCE
 
 TEXTS = ["red", "blue car", ""]
 
@@ -23,12 +24,14 @@ class FakeEncoder:
 
     fingerprint = "fake"
     dimensions = 2
+    tolerance = TOLERANCE
 
-    def __init__(self, more: float = 0.0) -> None:
+    def __init__(self, more: float = 0.0, prompt: str = "") -> None:
         self._more = more
+        self._prompt = prompt
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise AssertionError("documents are what a version holds")
+        return self.encode_documents([self._prompt + text for text in texts])
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors_ND = np.array([[len(t), len(t.split(" ")[0])] for t in texts], np.float32)
@@ -45,6 +48,7 @@ def test_texts_are_kept_with_their_vectors(path: Path) -> None:
     assert json.loads(path.read_text()) == {
         "texts": TEXTS,
         "vectors": [[3.0, 3.0], [8.0, 4.0], [0.0, 0.0]],
+        "queries": [[3.0, 3.0], [8.0, 4.0], [0.0, 0.0]],
     }
     assert check_canaries(path, FakeEncoder()) == 0.0
 
@@ -54,6 +58,18 @@ def test_rounding_passes_and_another_model_does_not(path: Path) -> None:
     for more in (2 * TOLERANCE, -1.0, float("nan"), float("inf")):
         with pytest.raises(DamagedVersion, match=r"does not compute what it did .* index --full"):
             check_canaries(path, FakeEncoder(more))
+
+
+def test_another_prompt_for_queries_is_noticed(path: Path) -> None:
+    with pytest.raises(DamagedVersion, match=r"vectors differ by 2\."):
+        check_canaries(path, FakeEncoder(prompt="q:"))
+
+
+def test_canaries_of_before_hold_no_queries(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["queries"]
+    path.write_text(json.dumps(content))
+    assert check_canaries(path, FakeEncoder()) == 0.0
 
 
 def test_no_text_holds_whatever_the_encoder(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_auto_is_static_where_the_documents_are_enough(
     built: Callable[..., Built], num_docs: int, wanted: str, kind: str
 ) -> None:
     forward, near, words = built(num_docs)
-    encoder = fit_encoder(words, forward, near, config_of(wanted))
+    encoder = fit_encoder(words, forward, near, config_of(wanted), Path())
     assert encoder.kind == kind
     assert encoder.facts["sif"] == 1e-3
     assert np.linalg.norm(encoder.encode_forward(forward), axis=1) == pytest.approx(1)
@@ -66,13 +66,13 @@ def test_auto_is_static_where_the_documents_are_enough(
 def test_a_static_encoder_of_few_documents_is_refused(built: Callable[..., Built]) -> None:
     forward, near, words = built(5)
     with pytest.raises(InputError, match=r"^5 documents .* needs 100 at least"):
-        fit_encoder(words, forward, near, config_of("static"))
+        fit_encoder(words, forward, near, config_of("static"), Path())
 
 
 def test_training_that_does_not_move_is_pooling(built: Callable[..., Built]) -> None:
     forward, near, words = built(100)
     config = config_of("static", encoder_learning_rate=0.0)
-    trained = fit_encoder(words, forward, near, config).encode_forward(forward)
+    trained = fit_encoder(words, forward, near, config, Path()).encode_forward(forward)
     pooled = pooled_encoder(words, 1e-3, forward).encode_forward(forward)
     np.testing.assert_allclose(trained, pooled, atol=1e-5)
 
@@ -86,6 +86,7 @@ def test_judgments_bring_a_query_to_its_document(built: Callable[..., Built]) ->
             forward,
             near,
             dataclasses.replace(config, dense=dataclasses.replace(config.dense, encoder_epochs=5)),
+            Path(),
             known,
         )
         for config in [config_of("static", encoder_learning_rate=0.1)]

@@ -15,18 +15,25 @@ from contents import analysed
 
 from rankwell.data.analysis import Analyzer
 from rankwell.data.cluster import ElasticsearchConfig
-from rankwell.data.config import AnalysisConfig, CollectionConfig, Config
+from rankwell.data.config import (
+    ELASTICSEARCH,
+    AnalysisConfig,
+    CollectionConfig,
+    Config,
+    LexicalConfig,
+)
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
 from rankwell.indexer import lexical
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.elasticsearch import engine as elasticsearch_engine
 from rankwell.indexer.elasticsearch.building import ensure_index
 from rankwell.indexer.elasticsearch.connection import Connection
-from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
+from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine, ElasticsearchVectors
 from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
 from rankwell.indexer.lexical import TantivyEngine
+from rankwell.indexer.vectors import DocumentVectors, save_vectors
 
 HIGHEST = 9
 ANALYZER = Analyzer.configured(AnalysisConfig())
@@ -61,7 +68,8 @@ class Dense:
     @staticmethod
     def build(folder: Path, levels: Sequence[int]) -> FaissEngine:
         vectors_ND = np.array([[level, 0.5, HIGHEST - level] for level in levels], np.float16)
-        return FaissEngine.build(folder / "engine", vectors_ND)
+        save_vectors(folder / "engine", DocumentVectors.of(vectors_ND))
+        return FaissEngine.build(folder / "engine")
 
     @staticmethod
     def queries(known: Sequence[bool]) -> Any:
@@ -73,23 +81,29 @@ class Elasticsearch(Lexical):
 
     config: Config
     shards = 1
+    vectors = "none"
 
     @classmethod
-    def engine(cls, folder: Path) -> ElasticsearchEngine:
+    def engine(cls, folder: Path) -> Any:
         connection = Connection(cls.config.elasticsearch)
         return ElasticsearchEngine(connection, IndexRecord.load(folder))
 
     @classmethod
-    def build(cls, folder: Path, levels: Sequence[int]) -> ElasticsearchEngine:
+    def build(cls, folder: Path, levels: Sequence[int]) -> Any:
         texts = ["apple " * level + "pear " * (HIGHEST - level) for level in levels]
         documents = [Document(f"d{row}", text, "pear") for row, text in enumerate(texts)]
-        content = Content(cls.config, "analysis", *analysed(folder, documents))
+        parts = (*analysed(folder, documents), *cls.more(levels))
+        content = Content(cls.config, "analysis", *parts)
         connection = Connection(cls.config.elasticsearch)
         record, loaded = ensure_index(connection, content)
         connection.close()
         assert (loaded.sent, loaded.indexed) == (len(levels), len(levels))
         record.save(folder / "engine")
         return cls.engine(folder / "engine")
+
+    @staticmethod
+    def more(levels: Sequence[int]) -> tuple[Any, ...]:
+        return ()
 
 
 class ElasticsearchShardsHiding(Elasticsearch):
@@ -98,9 +112,27 @@ class ElasticsearchShardsHiding(Elasticsearch):
     shards = 3
 
 
+class ElasticsearchDense(Elasticsearch):
+    """Vectors as those of FAISS above, beside the documents in the cluster."""
+
+    vectors = "float"
+
+    @classmethod
+    def engine(cls, folder: Path) -> ElasticsearchVectors:
+        connection = Connection(cls.config.elasticsearch)
+        return ElasticsearchVectors(connection, IndexRecord.load(folder))
+
+    @staticmethod
+    def more(levels: Sequence[int]) -> tuple[Any, ...]:
+        vectors_ND = np.array([[level, 0.5, HIGHEST - level] for level in levels], np.float16)
+        return vectors_ND, "encoder"
+
+    queries = Dense.queries
+
+
 ELASTIC = [
     pytest.param(family, marks=pytest.mark.elasticsearch, id=family.__name__)
-    for family in (Elasticsearch, ElasticsearchShardsHiding)
+    for family in (Elasticsearch, ElasticsearchShardsHiding, ElasticsearchDense)
 ]
 FAMILY = [Lexical, LexicalHiding, Dense, *ELASTIC]
 draws = random.Random(0)
@@ -141,9 +173,11 @@ def family(request: pytest.FixtureRequest) -> Any:
     if issubclass(request.param, Elasticsearch):
         request.param.config = Config(
             collection=CollectionConfig(name=request.param.__name__),
+            lexical=LexicalConfig(engine=ELASTICSEARCH),
             elasticsearch=ElasticsearchConfig(
                 urls=(request.getfixturevalue("cluster").url,),
                 shards=request.param.shards,
+                vectors=request.param.vectors,
                 replicas=0,
                 timeout_ms=20_000,
             ),

@@ -87,7 +87,7 @@ def test_all_other_documents_stay_as_they_were(folder: Path) -> None:
                     found[f"{name}-{doc_id}"] = (
                         collection.document(doc_id),
                         [words[t] for t in collection.pool.forward.document(row)],
-                        collection.pool.vectors_ND[row].tobytes(),
+                        collection.pool.vectors.vectors_PD[row].tobytes(),
                     )
         return found
 
@@ -99,7 +99,7 @@ def test_all_other_documents_stay_as_they_were(folder: Path) -> None:
 def test_the_vector_is_gone_too(folder: Path) -> None:
     erase_documents(folder, ["b"])
     with rankwell.open(folder, "000001") as collection:
-        assert not collection.pool.vectors_ND[1].any()
+        assert not collection.pool.vectors.vectors_PD[1].any()
         assert collection.documents.live_N.tolist() == [True, False, True]
         assert collection.pool.forward.statistics.num_docs == 2
 

@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rankwell.data.config import (
     CollectionConfig,
     DocumentsConfig,
     LexicalConfig,
+    VectorsConfig,
     WordsConfig,
     load_config,
     render_config,
@@ -24,12 +26,14 @@ from rankwell.data.errors import DamagedVersion, InputError, NotFound, RejectedR
 from rankwell.data.forward import open_forward_index
 from rankwell.data.versions import DOCUMENTS, ENCODER, FORWARD, LEXICAL, VECTORS, VersionStore
 from rankwell.embeddings.static import StaticEncoder
-from rankwell.indexer.dense import FaissEngine, open_vectors
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.record import IndexRecord
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.job import WORK, compact_rows, index_collection
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.report import Counts, IndexReport
 from rankwell.indexer.retraining import retrain_words
+from rankwell.indexer.vectors import open_vectors
 
 CollectionOf = Callable[..., Path]
 
@@ -235,7 +239,7 @@ def test_an_empty_document_is_kept_counted_and_warned_of(
     assert report.counts == replace(NO_COUNTS, read=3, added=3, live=3, empty=1)
     assert [w for w in report.warnings if "1 document" in w and "no words" in w] == report.warnings
     assert_whole(folder, report)
-    assert not open_vectors(live_folder(folder) / VECTORS)[1].any()
+    assert not open_vectors(live_folder(folder) / VECTORS).vectors_PD[1].any()
 
 
 @pytest.mark.parametrize(
@@ -303,12 +307,12 @@ def test_vectors_are_those_of_the_encoder_row_by_row(collection_of: CollectionOf
     version, encoder = live_folder(folder), encoder_of(folder)
     store = DocumentStore(version / DOCUMENTS)
     texts = [f"{store[row].title}\n{store[row].text}" for row in range(4)]
-    stored_ND = open_vectors(version / VECTORS)
+    stored_ND = open_vectors(version / VECTORS).vectors_PD
     # half precision keeps 11 bits: a number below 1 is off by 2 ** -12 at most
     np.testing.assert_allclose(stored_ND, encoder.encode_documents(texts), atol=2**-11)
     forward = open_forward_index(version / FORWARD)
     words = np.load(version / VECTORS / "words.npy")
-    assert words.tolist() == encoder.words_of(forward).tolist()
+    assert words.tolist() == encoder.word_vectors.words_of(forward).tolist()
 
 
 def test_word_vectors_stay_when_documents_change_and_are_trained_when_asked_for(
@@ -497,6 +501,41 @@ def test_a_full_job_replaces_a_damaged_version(
     assert_whole(folder, report)
 
 
+def test_another_vector_index_is_made_of_the_same_vectors(collection_of: CollectionOf) -> None:
+    folder = collection_of(A, B, C)
+    before, encoder = live_folder(folder), encoder_of(folder)
+    configure(folder, vectors=VectorsConfig(index="hnsw"))
+    report = index_collection(folder)
+    assert (report.published, report.mode) == (True, "incremental")
+    after = live_folder(folder)
+    assert IndexRecord.load(before / VECTORS).kind == "exact"
+    assert IndexRecord.load(after / VECTORS).kind == "hnsw"
+    assert encoder_of(folder).fingerprint == encoder.fingerprint
+    vectors = [(name / VECTORS / "vectors.npy").read_bytes() for name in (before, after)]
+    assert vectors[0] == vectors[1]
+    assert index_collection(folder).published is False
+
+    configure(folder, vectors=VectorsConfig(index="hnsw", checked_share=0.5))
+    assert index_collection(folder).published  # the setting is of the version, the files are shared
+    shared = [name / VECTORS / "index.faiss" for name in (after, live_folder(folder))]
+    assert shared[0].stat().st_ino == shared[1].stat().st_ino
+
+
+def test_new_documents_are_added_to_the_vector_index_that_is_there(
+    collection_of: CollectionOf,
+) -> None:
+    config = VectorsConfig(index="IVF1,SQ8")
+    folder = collection_of(A, B, C, D, vectors=config)
+    rewrite(folder, A, B, C, E)
+    assert index_collection(folder).mode == "incremental"
+    record = IndexRecord.load(live_folder(folder) / VECTORS)
+    assert record.num_trained == 4  # five rows, one of them dead
+    with closing(FaissEngine(live_folder(folder) / VECTORS)) as engine:
+        found = engine.search(encoder_of(folder).encode_documents(["dd and dx", "ee and ex"]), 5)
+    assert 3 not in found.rows_QK
+    assert found.rows(1)[0] == 4
+
+
 def test_retrained_words_are_a_new_version_that_shares_the_rest(
     collection_of: CollectionOf,
 ) -> None:
@@ -512,7 +551,7 @@ def test_retrained_words_are_a_new_version_that_shares_the_rest(
         assert (version.folder / part).stat().st_ino == (before / part).stat().st_ino
     encoder = encoder_of(folder)
     assert encoder.dimensions == 12
-    assert open_vectors(version.folder / VECTORS).shape == (3, 12)
+    assert open_vectors(version.folder / VECTORS).vectors_PD.shape == (3, 12)
     assert version.manifest.fingerprints["encoder"] == encoder.fingerprint != first.fingerprint
     assert version.manifest.config["words"]["dimensions"] == 12
     assert index_collection(folder).published is False  # the configuration is that of the version

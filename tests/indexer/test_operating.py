@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rankwell.data.journal import Journal
 from rankwell.data.records import Document
 from rankwell.data.release import releases
 from rankwell.data.versions import VersionStore
+from rankwell.indexer.dense.record import IndexRecord, Point, Setting
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.operating import prune_versions
 
@@ -106,6 +108,31 @@ def test_status_counts_what_waits_in_the_journal(three_versions: Path) -> None:
     assert (facts["version"], facts["documents"], facts["journal"]) == ("000002", 3, 2)
     assert facts["versions"] == ["000001", "000002", "000003"]
     assert "changes since  2 in the journal" in rankwell("status", three_versions)
+
+
+def test_status_says_which_vector_index_there_is_and_what_it_finds(
+    three_versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("rankwell.indexer.operating.out.width", 200, raising=False)
+    said = " ".join(rankwell("status", three_versions).split())
+    assert "vector index SQfp16: 3 vectors of " in said
+    assert " dimensions are few enough to compare all of them" in said
+    folder = three_versions / "versions" / "000002" / "vectors"
+    record = IndexRecord.load(folder)
+    curve = (Point(Setting(8, 2), 0.81, 0.123), Point(Setting(16, 2), 0.9, 0.25))
+    changed = replace(
+        record, knob="nprobe", setting=Setting(16, 2), recall=0.9, num_queries=256, curve=curve
+    )
+    monkeypatch.setattr(IndexRecord, "load", lambda folder: changed)
+    said = " ".join(rankwell("status", three_versions).split())
+    assert "recall@10 0.900 on 256 queries (nprobe 16, shortlist 2x), below the 0.95 asked" in said
+    assert "nprobe 8, shortlist 2x: recall@10 0.810, 0.12 ms nprobe 16" in said
+    assert "recall@10 0.900, 0.25 ms, chosen" in said
+    warned = CliRunner().invoke(app, ["status", str(three_versions)]).stderr
+    assert "warning: the vector index reached recall@10 0.900, not 0.95" in warned
+    facts = json.loads(rankwell("status", three_versions, "--json").splitlines()[-1])
+    assert facts["vector_index"]["curve"][0]["setting"] == {"effort": 8, "factor": 2}
 
 
 def test_verify_says_what_it_held_against_each_other(three_versions: Path) -> None:

@@ -70,7 +70,8 @@ def configured(folder: Path, old: str, new: str) -> None:
 
 
 def quick(folder: Path) -> None:
-    """Makes word vectors train in a moment."""
+    """Makes word vectors train in a moment, and leaves the ranker that ships out."""
+    configured(folder, "# pretrained = true", "pretrained = false")
     configured(folder, "# dimensions = 100", "dimensions = 16")
     configured(folder, "# epochs = 0", "epochs = 2")
     configured(folder, "# subsample = 0.001", "subsample = 0.0")
@@ -189,6 +190,11 @@ def test_search_filters_and_explains(made: Any) -> None:
     assert "wren" in result.stdout
     assert "crow" not in result.stdout
     assert re.search(r"^ +fused +-?\d\.\d{4}$", result.stdout, re.M)
+
+
+def test_search_reads_marks_and_suggests_spellings(cranfield_folder: Path) -> None:
+    done = run_here("search", cranfield_folder, 'supersnic "boundary layer" -heat', "-k", 1)
+    assert 'did you mean: supersonic "boundary layer" -heat' in done.stderr
 
 
 def test_search_json_is_one_object_of_the_documented_shape(cranfield_folder: Path) -> None:

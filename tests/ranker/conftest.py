@@ -15,10 +15,19 @@ from rankwell.data.config import (
     QueriesConfig,
     RankerConfig,
 )
+from rankwell.data.documents import (
+    DocumentStore,
+    FieldTypes,
+    content_hash,
+    spool_documents,
+    write_documents,
+)
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
+from rankwell.data.records import Document
 from rankwell.data.segmentation import segmented
 from rankwell.embeddings.word_vectors import WordVectors
+from rankwell.indexer.vectors import DocumentVectors
 from rankwell.ranker.pool import Pool
 
 
@@ -59,7 +68,24 @@ def pool_of(forward_of: Callable[..., ForwardIndex]) -> Callable[..., Pool]:
         surfaces = forward.vocabulary.surfaces
         word_of_V = np.array([trained.ids.get(s, -1) for s in surfaces], np.int32)
         given = np.zeros((len(documents), 2)) if vectors is None else np.asarray(vectors)
-        return Pool(forward, given.astype(np.float16), trained, word_of_V)
+        spans_P2 = np.zeros((len(documents), 2), np.int32)
+        return Pool(forward, DocumentVectors.of(given), spans_P2, trained, word_of_V)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def documents_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DocumentStore]:
+    """Returns a function that writes documents and opens them."""
+    folder, numbers = tmp_path_factory.mktemp("documents"), itertools.count()
+
+    def build(*documents: Document) -> DocumentStore:
+        target, types = folder / str(next(numbers)), FieldTypes()
+        target.mkdir()
+        for document in documents:
+            types.add(document.fields)
+        spool_documents(target / "spool", documents, map(content_hash, documents))
+        return write_documents(target / "documents.arrow", [target / "spool"], types.types)
 
     return build
 
@@ -79,7 +105,7 @@ def judged(collection_of: Callable[..., Path]) -> Path:
         documents=DocumentsConfig(sources=("corpus.jsonl",)),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv", test="test.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (folder / "queries.tsv").write_text(
         "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))

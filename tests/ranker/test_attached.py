@@ -27,6 +27,7 @@ from rankwell.data.records import Document
 from rankwell.evaluation.judged import load_judged
 from rankwell.indexer.adding import add_documents, delete_documents, withdraw_changes
 from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.ranker.asking import Asked
 from rankwell.ranker.attached import AttachedCollection
 from rankwell.ranker.jobs import train_ranker
 from rankwell.ranker.tuning import tune
@@ -84,7 +85,7 @@ def folder(cluster: Any, ask: Callable[..., Any], tmp_path_factory: pytest.TempP
         elasticsearch=ElasticsearchConfig(
             urls=(cluster.url,), index=index, fields=("head", "body^2"), timeout_ms=20_000
         ),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (made / "rankwell.toml").write_text(render_config(config))
     asked = [f"{topic} {extra}" for topic in TOPICS for extra in ("day", "near")]
@@ -261,6 +262,30 @@ def test_nothing_is_written_to_the_users_index(
     state = ask(lambda c: c.indices.get(index=index))[index]
     assert state["aliases"] == {}
     assert set(state["mappings"]["properties"]) == {"head", "body", "topic", "number"}
+
+
+def test_phrases_exclusions_bounds_and_pages_are_the_clusters(opened: AttachedCollection) -> None:
+    marked = ids(opened.search('otter "day 3" -piano', 20))
+    assert "otter-3" in marked
+    assert {doc_id.partition("-")[2] for doc_id in marked} == {"3"}
+    assert "piano-3" not in marked
+    whole = ids(opened.search("otter day", 20))
+    first = opened.search("otter day", 7)
+    rest = opened.search("otter day", 13, cursor=first.next_cursor)
+    assert ids(first) + ids(rest) == whole
+    asked = Asked(query="otter piano", k=20, within={"topic": "otter"})
+    assert {doc_id.partition("-")[0] for doc_id in ids(opened.ask(asked))} == {"otter"}
+    with pytest.raises(NotFound):
+        opened.document("piano-1", within={"topic": "otter"})
+    assert "otter-1" not in ids(opened.similar("otter-1", 5))
+    assert ids(opened.similar("otter-1", 5))[0].startswith("otter-")
+
+
+def test_what_needs_all_matches_is_refused(opened: AttachedCollection) -> None:
+    for more in ({"count": True}, {"sort": "number"}, {"facets": ["topic"]}):
+        with pytest.raises(InputError, match="ask Elasticsearch for them"):
+            opened.search("otter", **more)  # type: ignore[arg-type]
+    assert opened.complete("rep") == []
 
 
 def test_a_new_sample_keeps_the_ranker_and_an_index_that_is_gone_is_said(

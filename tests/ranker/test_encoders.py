@@ -38,7 +38,7 @@ def folder(collection_of):
         dense=DenseConfig(encoder_epochs=1),
         queries=QueriesConfig(source="queries.tsv"),
         judgments=JudgmentsConfig(train="train.tsv"),
-        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2),
+        ranker=RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False),
     )
     (folder / "queries.tsv").write_text(
         "".join(f"q{topic}\ttopic{topic} in a tunnel\n" for topic in range(12))
@@ -68,7 +68,7 @@ def test_training_publishes_a_version_with_another_encoder_and_no_ranker(folder)
     assert all(after.files[path] == before.files[path] for path in shared)
     with rankwell.open(folder) as collection:
         assert collection.encoder.facts[JUDGED] == 12
-        rows = np.asarray(collection.pool.vectors_ND, np.float32)
+        rows = np.asarray(collection.pool.vectors.vectors_PD, np.float32)
         expected = collection.encoder.encode_forward(collection.pool.forward)
         np.testing.assert_allclose(rows, expected, atol=1e-3)
         assert collection.search("topic3 in a tunnel").hits

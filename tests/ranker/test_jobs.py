@@ -6,12 +6,18 @@ from dataclasses import replace
 import pytest
 
 import rankwell
-from rankwell.data.config import load_config, render_config
+from rankwell.data.config import RankerConfig, load_config, render_config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import NOT_JUDGED, WITHOUT_RANKER, index_collection
 from rankwell.indexer.retraining import retrain_words
+from rankwell.ranker.feature_files import write_features
+from rankwell.ranker.features import FEATURES
+from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.jobs import UNDERPOWERED, train_ranker
+from rankwell.ranker.pretrained import starting_network
+from rankwell.ranker.rankers import BoostedRanker
+from rankwell.ranker.svmlight import read_svmlight
 
 WEIGHTS = "ranker/ranker.safetensors"
 SHARED = ("documents.arrow", "forward/tokens.npy", "vectors/vectors.npy", "encoder/encoder.json")
@@ -56,7 +62,7 @@ def test_training_publishes_a_version_that_shares_what_did_not_change(folder):
     with rankwell.open(folder) as collection:
         assert collection.stage_names[-1] == "ranked"
         assert collection.ranker.fingerprint == after.manifest.fingerprints["ranker"]
-        assert collection.ranker.lexical_weight == report.lexical_weight
+        assert collection.ranker.fit == report.fit
 
 
 def test_the_report_and_the_figures_are_of_the_held_out_queries(folder):
@@ -254,3 +260,45 @@ def test_progress_is_told_of_every_step(folder):
         "training the ranker",
     ]
     assert all(done == total for done, total in {s: (d, t) for s, d, t in told}.values())
+
+
+def test_a_ranker_learns_from_the_file_that_features_writes(folder, tmp_path):
+    out = tmp_path / "f.svm"
+    lines = write_features(folder, out)
+    names, lists = read_svmlight(out)
+    assert names == FEATURES
+    assert sum(len(one.labels_K) for one in lists) == lines
+    assert {one.query_id for one in lists} == {f"q{i}" for i in range(12)}
+    assert lists[0].labels_K[lists[0].doc_ids.index("d0-0")] == 2
+    report = train_ranker(folder, features=out)
+    assert report.num_queries == 12
+    out.write_text(out.read_text().replace(" proximity ", " luck "))
+    with pytest.raises(InputError, match="without proximity; with luck"):
+        train_ranker(folder, features=out)
+
+
+def test_boosted_trees_are_a_ranker_too(folder):
+    configure(folder, ranker={"model": "lambdamart"})
+    report = train_ranker(folder)
+    assert set(report.facts) == {"leaves", "least_rows", "trees"}
+    with rankwell.open(folder) as collection:
+        assert isinstance(collection.ranker, BoostedRanker)
+        assert collection.search("topic3 in a tunnel").hits
+        assert collection.ranker.fingerprint == collection.version.manifest.fingerprints["ranker"]
+
+
+def test_without_judgments_the_ranker_that_ships_orders(folder):
+    configure(folder, ranker={"pretrained": True})
+    index_collection(folder, full=True)
+    with rankwell.open(folder) as collection:
+        assert collection.stage_names[-1] == "ranked"
+        assert collection.ranker.fit == FirstStageFit(0.9, 0.4, 0.8)
+        assert collection.search("topic3 in a tunnel").hits[0].doc_id.startswith("d3-")
+
+
+def test_queries_that_the_shipped_ranker_learnt_from_start_from_nothing():
+    seen = "what problems of heat conduction in composite slabs have been solved so far ."
+    config = RankerConfig()
+    assert starting_network(config, ["another query"]) is not None
+    assert starting_network(config, ["another query", seen.upper()]) is None
+    assert starting_network(RankerConfig(pretrained=False)) is None

@@ -7,10 +7,9 @@ import torch
 from rankwell.data.config import RankerConfig
 from rankwell.data.errors import InputError
 from rankwell.evaluation.measures import ideal_dcg
-from rankwell.ranker.features import FEATURES
-from rankwell.ranker.learning import Example, FirstStageExample, fit_lexical_weight, learn
+from rankwell.ranker.learning import TRUSTED_MIX, Example, learn, pretrain, safe_gain
 
-K = 30
+K, NUM_FEATURES = 30, 12
 CONFIG = RankerConfig(hidden=(8,), folds=3, max_epochs=12, patience=12, learning_rate=0.01)
 NONE = frozenset[str]()
 
@@ -20,8 +19,8 @@ def examples(num, decides, seed=0) -> list[Example]:
     rng = np.random.default_rng(seed)
     made = []
     for q in range(num):
-        features = rng.normal(size=(K, len(FEATURES))).astype(np.float32)
-        fused = np.sort(0.2 * rng.random(K).astype(np.float32))[::-1].copy()
+        features = rng.normal(size=(K, NUM_FEATURES)).astype(np.float32)
+        fused = np.sort(4 * rng.random(K).astype(np.float32))[::-1].copy()
         labels = np.zeros(K, np.float32)
         labels[decides(features, fused, rng)] = 1
         made.append(Example(f"q{q}", features, fused, labels, ideal_dcg([1], 10)))
@@ -96,7 +95,7 @@ def test_development_labels_reach_no_gradient():
         made = examples(24, by_a_feature)
         for number, example in enumerate(made):
             # far down by every order: by the fused score and by the feature that decides
-            example.fused_K[20:] -= 50
+            example.base_K[20:] -= 50
             if number < 6:
                 example.labels_K[place] = 1
         return made
@@ -123,13 +122,15 @@ def test_queries_without_a_relevant_candidate_are_left_out():
 def test_lists_of_different_lengths_are_padded_with_nothing():
     made = examples(20, by_a_feature)
     short = [
-        Example(e.query_id, e.features_KF[:n], e.fused_K[:n], e.labels_K[:n], e.ideal)
+        Example(e.query_id, e.features_KF[:n], e.base_K[:n], e.labels_K[:n], e.ideal)
         for e, n in zip(made, [K, *range(11, 30)], strict=True)
     ]
     for example in short:
-        example.fused_K[:] -= 3  # worse than the 0 of padding
+        example.base_K[:] -= 60  # worse than the 0 of padding
         example.labels_K[0] = 1
-    learned = learn(short, NONE, RankerConfig(hidden=(4,), folds=2, max_epochs=2), 0)
+    learned = learn(
+        short, NONE, RankerConfig(hidden=(4,), folds=2, max_epochs=2, pretrained=False), 0
+    )
     # the first of each list is relevant, and nothing stands before it; a second is worth 1 / log2 3
     assert all(value >= 1 for value in learned.fused.values())
 
@@ -147,28 +148,75 @@ def test_too_few_queries_are_an_input_error(num, held_out, reason):
         learn(examples(num, by_a_feature), held_out, CONFIG, 0)
 
 
-def first_stage(documents, relevant, label=1.0):
-    """Returns a query's candidates from (lexical, dense) pairs."""
-    lexical, dense = np.array(documents, np.float32).T
-    labels = np.zeros(len(documents), np.float32)
-    labels[relevant] = label
-    return FirstStageExample(lexical, dense, labels, ideal_dcg([int(label)], 10))
+def start(epochs=12):
+    """Returns an ensemble that learnt elsewhere that feature 7 decides."""
+    return pretrain([examples(40, by_a_feature, seed=1)], CONFIG, epochs, 0)
 
 
-def test_the_fusion_weight_is_where_the_relevant_document_comes_first():
-    # .6 w > .5 w + .39 (1 - w) from w > .796 on; eleven others stand before it otherwise
-    example = first_stage([(0.5, 0.39)] * 11 + [(0.6, 0.0)], relevant=11)
-    # .85 is the first weight both of whose neighbours are good too
-    assert fit_lexical_weight([example]) == 0.85
+def test_what_was_learnt_elsewhere_orders_from_the_first_query_on():
+    learned = learn(
+        examples(12, by_a_feature), NONE, RankerConfig(folds=3, max_epochs=0), 0, start=start()
+    )
+    assert learned.source in ("start", "both")
+    assert learned.epochs == 0
+    assert mean(learned.ranked) > mean(learned.fused) + 0.25
 
 
-def test_a_peak_that_its_neighbours_do_not_share_is_taken_for_chance():
-    # before the relevant document at .5 w + .5 (1 - w) = .5 stand eleven others where w < .48, and
-    # eleven where w > .52: nDCG is 1 at w = .5 alone
-    side = 0.5 / 0.52
-    peak = first_stage([(0.0, side)] * 11 + [(side, 0.0)] * 11 + [(0.5, 0.5)], relevant=22)
-    # from .8 on third, behind two that are always better: 1 / log2 4 = .5
-    plateau = first_stage([(2.0, 2.0)] * 2 + [(0.5, 0.39)] * 11 + [(0.6, 0.0)], relevant=13)
-    # with their neighbours: 1 + 0 + 0 at .5, .5 + .5 + .5 from .85 on
-    assert fit_lexical_weight([peak]) in (0.45, 0.5, 0.55)
-    assert fit_lexical_weight([peak, plateau]) == 0.85
+def test_what_was_learnt_elsewhere_and_harms_here_is_not_trusted():
+    # there the feature marks the relevant document, here what has it is never relevant
+    def against(features, base, rng):
+        features[by_the_fused_order(features, base, rng) + 1, 7] += 6
+        return 0
+
+    learned = learn(
+        examples(40, against), NONE, RankerConfig(folds=3, max_epochs=0), 0, start=start()
+    )
+    assert (learned.source, learned.mix) == ("fused", 0.0)
+    assert learned.ranked == learned.fused
+
+
+def test_few_judgments_leave_what_was_learnt_elsewhere_as_it_came():
+    elsewhere = start()
+    learned = learn(
+        examples(11, lambda *_: 0), NONE, RankerConfig(folds=3, max_epochs=0), 0, start=elsewhere
+    )
+    if learned.source == "start":
+        assert learned.network is elsewhere
+        assert learned.mix == TRUSTED_MIX
+    assert mean(learned.ranked) <= mean(learned.fused) == 1
+
+
+def test_a_gain_counts_less_its_standard_error():
+    # mean .1, deviation .1, ten queries
+    gains = np.array([0.0, 0.2] * 5)
+    assert safe_gain(gains) == pytest.approx(0.1 - 0.1 / 10**0.5)
+    assert safe_gain(gains, 2.0) == pytest.approx(0.1 - 0.2 / 10**0.5)
+
+
+def test_collections_weigh_by_the_square_root_of_their_queries_and_empty_ones_nothing():
+    made, none = examples(12, by_a_feature), examples(2, by_a_feature)
+    for example in none:
+        example.labels_K[:] = 0
+    alone, together = (pretrain(s, CONFIG, 2, 0) for s in ([made], [made, none]))
+    same = zip(alone.state_dict().values(), together.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0.0])
+def test_constant_infinite_and_missing_features_are_survived(value):
+    made = examples(24, by_a_feature)
+    for example in made:
+        example.features_KF[:, 3] = value
+        example.features_KF[::2, 4] = value
+    learned = learn(made, NONE, CONFIG, 0)
+    assert mean(learned.ranked) > mean(learned.fused) + 0.2
+    assert all(torch.isfinite(t).all() for t in learned.network.state_dict().values())
+
+
+@pytest.mark.parametrize("loss", ["softmax", "cross-entropy", "lambdarank", "approx-ndcg"])
+def test_every_loss_learns_what_decides(loss):
+    config = RankerConfig(
+        hidden=(8,), folds=3, max_epochs=20, patience=20, learning_rate=0.01, loss=loss
+    )
+    learned = learn(examples(45, by_a_feature), NONE, config, 0)
+    assert mean(learned.ranked) > mean(learned.fused) + 0.2

@@ -229,7 +229,7 @@ def test_training_is_on_the_versions_own_documents(judged: Path) -> None:
     Journal(judged).put([Document(f"new{i}", f"topic{i} in a tunnel") for i in range(9)])
     Journal(judged).delete([f"d{topic}-1" for topic in range(9)])
     after = train_ranker(judged)
-    assert (after.fused, after.ranked, after.mix) == (before.fused, before.ranked, before.mix)
+    assert (after.fused, after.ranked, after.fit) == (before.fused, before.ranked, before.fit)
 
 
 def test_a_search_shows_what_it_scored_while_documents_change_under_it(collection) -> None:

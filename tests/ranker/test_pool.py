@@ -43,7 +43,8 @@ def test_texts_share_the_collections_table_of_words_and_add_their_own(collection
 def test_a_text_has_the_vector_that_the_encoder_gives_it_in_half_precision(collection, analyzer):
     pool, encoder = collection
     texts = pool_of_texts(pool, analyzer, encoder, ["wing"], ["drag drag"])
-    assert (texts.vectors_ND == encoder.encode_documents(["wing drag drag"]).astype("f2")).all()
+    encoded_ND = encoder.encode_documents(["wing drag drag"]).astype("f2")
+    assert (texts.vectors.vectors_PD == encoded_ND).all()
 
 
 def test_the_collections_own_texts_score_as_in_the_collection(collection, analyzer):
@@ -93,7 +94,7 @@ def test_a_pool_that_grows_and_shrinks_is_the_pool_of_what_is_left(collection, a
     )
     assert sorted(grown.forward.vocabulary.extra_surfaces) == ["gust", "x", "y", "zeppelin"]
     assert grown.forward.lengths_NF.tolist() == wanted.forward.lengths_NF.tolist()
-    assert grown.vectors_ND.tolist() == wanted.vectors_ND.tolist()
+    assert grown.vectors.vectors_PD.tolist() == wanted.vectors.vectors_PD.tolist()
     words = [of.words_of(of.forward.document(0)).tolist() for of in (grown, wanted)]
     assert words == [[2, -1], [2, -1]]
 
@@ -102,4 +103,4 @@ def test_no_texts_make_an_empty_pool(collection, analyzer):
     pool, encoder = collection
     empty = pool_of_texts(pool, analyzer, encoder, [], [])
     assert empty.forward.num_rows == 0
-    assert empty.vectors_ND.shape == (0, 2)
+    assert empty.vectors.vectors_PD.shape == (0, 2)

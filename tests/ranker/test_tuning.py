@@ -164,9 +164,9 @@ def test_the_ranked_order_is_tuned_by_rankers_that_did_not_see_the_queries(
     trained: list[set[str]] = []
     scored: list[int] = []
 
-    def watched(examples: Any, *rest: Any) -> Any:
+    def watched(examples: Any, *rest: Any, **more: Any) -> Any:
         trained.append({of.query_id for of in examples})
-        return learn(examples, *rest)
+        return learn(examples, *rest, **more)
 
     real = objectives.RankedObjective.held_out
 

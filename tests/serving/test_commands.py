@@ -17,8 +17,8 @@ from rankwell.data.errors import InputError
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import push
-from rankwell.serving import commands
-from rankwell.serving.commands import _listener
+from rankwell.serving import process
+from rankwell.serving.listening import bound_sockets
 
 
 @pytest.fixture
@@ -58,10 +58,23 @@ def test_a_port_that_cannot_be_is_refused(cranfield_folder: Path, port: str) -> 
 
 
 def test_a_port_is_taken_while_the_collection_still_opens() -> None:
-    with _listener("127.0.0.1", 0) as first:
+    [first] = bound_sockets("127.0.0.1", 0, 1)
+    with first:
         port = first.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port}"):
-            _listener("127.0.0.1", port).close()
+        for num in (1, 2):
+            with pytest.raises(InputError, match=f"port {port}"):
+                bound_sockets("127.0.0.1", port, num)
+
+
+def test_several_sockets_share_a_port_that_nobody_else_gets() -> None:
+    shared = bound_sockets("127.0.0.1", 0, 3)
+    port = shared[0].getsockname()[1]
+    assert {listener.getsockname() for listener in shared} == {("127.0.0.1", port)}
+    shared[1].listen()
+    with pytest.raises(InputError, match=f"port {port}"):
+        bound_sockets("127.0.0.1", port, 1)
+    for listener in shared:
+        listener.close()
 
 
 def test_a_folder_without_a_version_is_refused_and_the_port_let_go(tmp_path: Path) -> None:
@@ -88,7 +101,7 @@ def test_serve_listens_on_loopback_and_says_where(
     assert result.exit_code == 0, result.output
     [(address, port)] = seen
     assert ipaddress.ip_address(address).is_loopback
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{address}]" if ":" in address else address
     assert f"at http://{shown}:{port}," in " ".join(result.stderr.split())
 
 
@@ -96,7 +109,7 @@ async def served_versions(served: Any, moves: dict[str, Callable[[], object]]) -
     """Makes each move and returns the version of a search once the one that it names is served."""
     seen = []
     transport = httpx.ASGITransport(served)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         for name, move in moves.items():
             move()
             deadline = time.monotonic() + 30
@@ -124,8 +137,8 @@ def test_serve_follows_its_folder_and_a_location(
             listener.close()
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    monkeypatch.setattr(commands, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(commands, "_LOOK_AT_LOCATION_SECONDS", 0.01)
+    monkeypatch.setattr(process, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(process, "LOOK_AT_LOCATION_SECONDS", 0.01)
     result = CliRunner().invoke(
         app, ["serve", str(here), "--port", "0", "--follow", str(tmp_path / "far")]
     )

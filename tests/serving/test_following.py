@@ -18,6 +18,8 @@ import uvicorn
 import rankwell
 from rankwell.data.errors import NotFound
 from rankwell.data.versions import VersionStore
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.watching import Measured
 from rankwell.indexer.location import Location
 from rankwell.indexer.transfer import push
 from rankwell.serving.app import create_app
@@ -159,7 +161,7 @@ def test_a_damaged_version_leaves_the_old_one_serving_and_is_reported_once(
     assert version_of(live) == "000001"
     [trouble] = live.troubles
     assert "the version before keeps serving" in trouble
-    assert "versions/000002/vectors cannot be opened" in trouble
+    assert "versions/000002/vectors/index.faiss cannot be opened" in trouble
     assert capsys.readouterr().err.count("keeps serving") == 1
     gc.collect()  # a half opened version may wait for it
     assert mapped(folder) == {"000001"}
@@ -209,6 +211,14 @@ def test_a_pointer_that_names_nothing_leaves_the_old_version_serving(
     VersionStore(folder).set_current("000002")
     follower.look()
     assert (version_of(live), live.troubles) == ("000002", [])
+
+
+def test_what_is_worse_in_service_than_it_should_be_is_a_trouble(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaissEngine, "measured", Measured(0.8, 500, 0.95))
+    [trouble] = live.troubles
+    assert trouble.startswith("the vector index finds 80.0% of the true best ten of what is asked")
 
 
 def test_what_ends_while_a_request_runs_closes_after_it(folder: Path) -> None:

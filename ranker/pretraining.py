@@ -1,0 +1,145 @@
+"""Making the ranker that ships: `make pretrain`.
+
+    python -m rankwell.ranker.pretraining [--data FOLDER] [--out FOLDER]
+
+It learns from Cranfield's training judgments, and from queries made of documents alone: the title
+of a Wikipedia introduction, or the one line that sums up a Debian package, asks for the document
+without it. A made query whose document is not among its first 100 is left out: it asks for
+something else. All of them are collections in BEIR's form, built and searched like any other.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from rankwell.data.config import Config, RankerConfig, load_config
+from rankwell.data.progress import Progress, silent
+from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.terminal import err, shown_progress
+from rankwell.data.versions import VersionStore
+from rankwell.indexer.job import index_collection
+from rankwell.indexer.starting import config_of_beir, write_config
+from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
+from rankwell.ranker.fit import FirstStageFit
+from rankwell.ranker.learning import TRUSTED_MIX, Example, pretrain
+from rankwell.ranker.model import EnsembleNetwork
+from rankwell.ranker.opening import open_version
+from rankwell.ranker.pipeline import REFERENCE_DOCS
+from rankwell.ranker.pretrained import LEARNT, query_hash
+from rankwell.ranker.rankers import ANY_ENCODER, QUERY_PLACES, DeepRanker
+
+RECIPE = RankerConfig(hidden=(32,), dropout=0.2, learning_rate=2e-3, weight_decay=0.05, folds=5)
+EPOCHS = 5
+SEED = 0
+MADE_QUERIES = 400
+MADE_DOCUMENTS = 12_000
+_LEAST_WORDS = 20
+
+
+def examples_of_beir(beir: Path, folder: Path, progress: Progress = silent) -> list[Example]:
+    """Returns the training queries of a collection in BEIR's form, as the ranker learns from them.
+
+    Args:
+        beir: the collection.
+        folder: where it is built, unless it is already.
+        progress: told how far each step is.
+    """
+    if not folder.exists():
+        write_config(folder, config_of_beir(folder, beir))
+        index_collection(folder, progress=progress)
+    config = load_config(folder)
+    texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
+    judged = judged_queries(load_judgments(config.judgments, "train", folder), texts)
+    version = VersionStore(folder).open()
+    with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
+        served = collection.config
+        found = [first_stage_of(collection, query) for query in judged]
+        return examples_of(found, FirstStageFit.configured(served), served, progress)
+
+
+def pretrained_network(
+    sources: Iterable[list[Example]], progress: Progress = silent
+) -> EnsembleNetwork:
+    """Returns the ensemble that the recipe makes of some collections' queries."""
+    return pretrain(list(sources), RECIPE, EPOCHS, SEED, progress, query_features=QUERY_PLACES)
+
+
+def found_again(examples: Iterable[Example]) -> list[Example]:
+    """Returns the made queries whose document is in their reference list."""
+    return [e for e in examples if e.labels_K[:REFERENCE_DOCS].max(initial=0) > 0]
+
+
+def made_collection(records: Iterable[tuple[str, str, str]], out: Path) -> Path:
+    """Writes documents without what sums them up, and queries made of it, in BEIR's form.
+
+    Args:
+        records: document id, what sums it up, and the rest of it.
+        out: the folder, which is made.
+    """
+    (out / "qrels").mkdir(parents=True)
+    by_id = {record[0]: record for record in records if len(record[2].split()) >= _LEAST_WORDS}
+    kept = list(by_id.values())
+    rng = np.random.default_rng(SEED)
+    kept = [kept[place] for place in rng.permutation(len(kept))[:MADE_DOCUMENTS]]
+    with (out / "corpus.jsonl").open("w", encoding="utf-8") as file:
+        for doc_id, _, text in kept:
+            file.write(json.dumps({"_id": doc_id, "title": "", "text": text}) + "\n")
+    with (
+        (out / "queries.jsonl").open("w", encoding="utf-8") as queries,
+        (out / "qrels" / "train.tsv").open("w", encoding="utf-8") as judgments,
+    ):
+        judgments.write("query-id\tcorpus-id\tscore\n")
+        for doc_id, query, _ in kept[:MADE_QUERIES]:
+            queries.write(json.dumps({"_id": doc_id, "text": query}) + "\n")
+            judgments.write(f"{doc_id}\t{doc_id}\t1\n")
+    return out
+
+
+def _records(path: Path, separator: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yields what `made_collection` takes; the title counts from behind a separator on."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            title = record["title"].split(separator, 1)[-1] if separator else record["title"]
+            if title.strip():
+                yield record["_id"], title.strip(), record["text"]
+
+
+def main() -> None:
+    """Makes the ranker and writes it with the facts that its card needs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    root = Path(__file__).resolve().parent.parent
+    parser.add_argument("--data", type=Path, default=os.environ.get("RANKWELL_DATA"))
+    parser.add_argument("--out", type=Path, default=root / "ranker" / "pretrained")
+    options = parser.parse_args()
+    samples = Path(str(files("rankwell.data"))) / "samples"
+    with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
+        scratch = Path(temporary)
+        wikipedia = _records(samples / "wikipedia" / "corpus.jsonl.gz")
+        made = {"wikipedia": made_collection(wikipedia, scratch / "wikipedia-made")}
+        if options.data:
+            debian = _records(Path(options.data) / "debian-packages" / "corpus.jsonl.gz", ": ")
+            made["debian"] = made_collection(debian, scratch / "debian-made")
+        sources = {"cranfield": examples_of_beir(samples / "cranfield", scratch / "cranfield")}
+        for name, beir in made.items():
+            sources[name] = found_again(examples_of_beir(beir, scratch / name, progress))
+        network = pretrained_network(sources.values(), progress)
+    ranker = DeepRanker(network, FirstStageFit.configured(Config()), TRUSTED_MIX, ANY_ENCODER)
+    ranker.save(options.out)
+    queries = [query.text for query in read_queries(samples / "cranfield" / "queries.jsonl")]
+    hashes = sorted(map(query_hash, queries))
+    (options.out / LEARNT).write_text(json.dumps(hashes, indent=1) + "\n")
+    for name, examples in sources.items():
+        err.print(f"{name}: {len(examples)} queries")
+    err.print(f"ranker {ranker.fingerprint} is in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

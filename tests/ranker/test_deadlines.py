@@ -1,0 +1,60 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rankwell.data.analysis import AnalysedQuery
+from rankwell.ranker.deadlines import Cost, InTime
+from rankwell.ranker.pipeline import Ranking, Request, Stage
+from rankwell.ranker.terms import QueryTerms
+
+
+class Reversed(Stage):
+    def __call__(self, ranking):
+        return ranking.take(np.arange(len(ranking.scored))[::-1])
+
+
+@pytest.fixture
+def ranking():
+    nothing = np.zeros(0)
+    terms = QueryTerms(nothing, nothing, nothing, nothing, nothing)
+    return Ranking.start(Request(AnalysedQuery("", (), (), (), (), ()), terms, nothing))
+
+
+def test_a_cost_leaves_the_first_run_out_and_follows_the_later_ones():
+    cost = Cost()
+    assert cost.seconds == 0
+    cost.learn(9.0)
+    assert cost.seconds == 0
+    cost.learn(1.0)
+    assert cost.seconds == 1.0
+    cost.learn(2.0)
+    assert cost.seconds == pytest.approx(1.2)
+
+
+def test_a_stage_that_would_miss_the_deadline_is_skipped_and_named(ranking):
+    stage = InTime(Reversed(), "ranked")
+    stage.cost.seconds = 60.0
+    in_a_second = replace(
+        ranking, request=replace(ranking.request, deadline=time.perf_counter() + 1)
+    )
+    assert stage(in_a_second).degraded == ("ranked was skipped: it would have missed the deadline",)
+    assert stage(ranking).degraded == ()  # without a deadline nothing is
+
+
+def test_a_stage_in_time_runs(ranking):
+    stage = InTime(Reversed(), "ranked")
+    stage.cost.seconds = 1.0
+    in_a_minute = replace(
+        ranking, request=replace(ranking.request, deadline=time.perf_counter() + 60)
+    )
+    assert stage(in_a_minute).degraded == ()
+
+
+def test_a_stage_that_was_slow_once_is_tried_again_some_day():
+    cost = Cost()
+    cost.seconds = 1.0
+    for _ in range(100):
+        cost.skipped()
+    assert cost.seconds < 0.01
