@@ -12,7 +12,7 @@ from rankwell.data.analysis import Analyzer
 from rankwell.data.config import AnalysisConfig
 from rankwell.data.errors import InputError, MissingIndex, Unavailable
 from rankwell.data.records import Document
-from rankwell.indexer.dense import FaissEngine
+from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.elasticsearch import engine as engine_module
 from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
 from rankwell.indexer.elasticsearch.connection import Connection
@@ -25,6 +25,7 @@ from rankwell.indexer.elasticsearch.owned import (
     follow,
     leftovers,
 )
+from rankwell.indexer.vectors import DocumentVectors, save_vectors
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -338,7 +339,8 @@ def test_a_filter_too_long_for_a_search_asks_the_index_beside(
     opened: list[FaissEngine] = []
 
     def beside() -> FaissEngine:
-        opened.append(FaissEngine.build(tmp_path / "beside", vectors_ND))
+        save_vectors(tmp_path / "beside", DocumentVectors.of(vectors_ND))
+        opened.append(FaissEngine.build(tmp_path / "beside"))
         return opened[-1]
 
     engine = ElasticsearchVectors(connection, record, beside)
