@@ -32,7 +32,11 @@ class ElasticsearchConfig(Section):
     sample: int = setting(
         10_000, "its documents that term statistics and word vectors come from", low=100
     )
-    timeout_ms: int = setting(2000, "the longest wait of a search, retries included", low=1)
+    timeout_ms: int = setting(
+        2000,
+        "the longest wait for candidates, retries included; a search behind a filter waits for two",
+        low=1,
+    )
     retries: int = setting(2, "further tries of a search that failed for a moment", low=0, high=10)
     without_lexical: str = setting(
         "fail", "where the cluster is down: fail, or dense: answer from the vectors alone"
@@ -45,7 +49,9 @@ class ElasticsearchConfig(Section):
     max_document_bytes: int = setting(
         100_000_000, "larger documents are rejected; the server's http.max_content_length", low=1000
     )
-    wait_s: int = setting(120, "how long a load waits for a cluster that is away", low=0)
+    wait_s: int = setting(
+        120, "how long a load waits for a cluster that is away, since its last progress", low=0
+    )
 
     def __post_init__(self) -> None:
         """Checks the addresses and the names."""

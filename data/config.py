@@ -230,6 +230,7 @@ class GateConfig(Section):
 _CLUSTER, _DENSE = ElasticsearchConfig(), DenseConfig()
 _FINETUNING = FinetuningConfig()
 _SERVICE = ServingConfig()
+_LEAST_FOR_BBQ = 64  # Elasticsearch's own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +259,11 @@ class Config:
             raise ConfigError(
                 '[elasticsearch] vectors needs [lexical] engine = "elasticsearch"; they lie in '
                 "the same index"
+            )
+        if self.elasticsearch.vectors == "bbq" and self.words.dimensions < _LEAST_FOR_BBQ:
+            raise ConfigError(
+                f'[elasticsearch] vectors = "bbq" needs vectors of at least {_LEAST_FOR_BBQ} '
+                f"numbers; [words] dimensions is {self.words.dimensions}"
             )
         if self.attached and self.elasticsearch.without_lexical == "dense":
             raise ConfigError(

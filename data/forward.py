@@ -174,9 +174,12 @@ class ExtendedVocabulary(Vocabulary):
             return extra
         return np.concatenate([self._base.forms_of(term_id), extra])
 
-    @cached_property
+    @property
     def term_V(self) -> NDArray[np.int32]:  # type: ignore[override]
-        """The term of each surface form, -1 where it is a stop word."""
+        """The term of each surface form, -1 where it is a stop word.
+
+        Made at each look: a training job keeps the texts of many queries, and as many of these.
+        """
         return np.concatenate([self._base.term_V, self._extra_term_U])
 
 

@@ -113,10 +113,11 @@ def withdraw_changes(folder: Path, doc_ids: Sequence[str]) -> Changed:
     """Takes the journal's changes of documents back: what the feeds say of them counts again.
 
     Raises:
+        InputError: they are those of an attached index.
         NotFound: the journal says nothing of one of them; nothing was withdrawn.
         Unavailable: the journal cannot be written; nothing was withdrawn.
     """
-    load_config(folder)
+    check_changeable(load_config(folder))
     opened, doc_ids = _Opened(folder), list(dict.fromkeys(doc_ids))
     state = opened.journal.state()
     unknown = [doc_id for doc_id in doc_ids if doc_id not in state]
@@ -175,6 +176,7 @@ def delete(
 ) -> None:
     """Delete documents, whatever the feeds say of them, without a batch job."""
     if erase:
+        check_changeable(load_config(folder))
         with shown_progress() as progress:
             _print_erased(erase_documents(folder, doc_ids, progress), json)
         return

@@ -158,11 +158,10 @@ def build_parts(
         tick("encoder")
         encoded = building.vectors(forward, fresh, encoder, documents)
         tick("vectors")
-        if in_cluster:  # an index there may hold the vectors too
-            lexical = beside.submit(
-                building.lexical, documents, forward, fresh, encoder.fingerprint
-            )
-        lexical.result()
+        if in_cluster:  # an index there may hold the vectors too; Ctrl-C reaches this thread alone
+            building.lexical(documents, forward, fresh, encoder.fingerprint)
+        else:
+            lexical.result()
         tick("lexical index" if in_cluster else "lexical index, beside the vectors")
     for part in (DOCUMENTS, FORWARD, LEXICAL, VECTORS, ENCODER):
         draft.take(work.folder / part, part, work.files(part))

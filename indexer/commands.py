@@ -59,6 +59,16 @@ def new(
     api_key_env: Annotated[
         str, typer.Option(metavar="NAME", help="The environment variable with its API key.")
     ] = "",
+    user: Annotated[str, typer.Option(metavar="NAME", help="A user, without an API key.")] = "",
+    password_env: Annotated[
+        str, typer.Option(metavar="NAME", help="The environment variable with its password.")
+    ] = "",
+    ca_file: Annotated[
+        str, typer.Option(metavar="F", help="The certificate authority of an https cluster.")
+    ] = "",
+    fingerprint: Annotated[
+        str, typer.Option(metavar="SHA256", help="Its certificate's, in place of --ca-file.")
+    ] = "",
     import_: Annotated[
         bool, typer.Option("--import", help="Read its documents, in place of searching it there.")
     ] = False,
@@ -75,6 +85,10 @@ def new(
         cluster = ElasticsearchConfig(
             urls=(elasticsearch,),
             api_key_env=api_key_env,
+            user=user,
+            password_env=password_env,
+            ca_file=str(Path(ca_file).absolute()) if ca_file else "",
+            fingerprint=fingerprint,
             index=index,
             fields=tuple(field.strip() for field in fields.split(",")),
         )
@@ -83,9 +97,10 @@ def new(
         what = "index" if import_ or not judgments else "train ranker"
         say(f"wrote {path}; next: rankwell {what} {folder}")
         return
-    if index or fields or api_key_env or import_:
+    if any((index, fields, api_key_env, user, password_env, ca_file, fingerprint, import_)):
         raise InputError(
-            "--index, --fields, --api-key-env and --import go with --elasticsearch URL"
+            "--index, --fields, --import and what identifies you or the cluster go with "
+            "--elasticsearch URL"
         )
     if (beir is None) == (not files):
         raise InputError("name your files with --documents F..., or one BEIR folder with --beir")

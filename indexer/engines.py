@@ -5,6 +5,7 @@ holds the name of an index. Where an Elasticsearch is, comes from the folder's r
 from the version: a cluster may move.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
@@ -24,12 +26,13 @@ from rankwell.data.config import (
     load_config,
 )
 from rankwell.data.documents import DocumentStore
-from rankwell.data.errors import InputError, RankwellError, Unavailable
+from rankwell.data.durable import replace_text
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.forward import ForwardIndex, open_forward_index
 from rankwell.data.progress import Progress, silent
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Document
-from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version, VersionStore
+from rankwell.data.versions import DOCUMENTS, FORWARD, LEXICAL, VECTORS, Version
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.vectors import open_vectors
@@ -38,7 +41,7 @@ Engine = CandidateEngine[Any]
 
 # the client is an optional package: its modules are imported where a configuration asks for them
 ELASTICSEARCH_RECORD = "elasticsearch.json"
-_LONGEST_ALIAS_WAIT_S = 10
+_OWNER = "cluster-owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ def faults_of_documents(config: Config) -> Callable[[Document], str | None]:
     from rankwell.indexer.elasticsearch.bulk import fault_of_document
 
     def fault(document: Document) -> str | None:
-        num_bytes = len(document.text.encode()) + len(document.title.encode())
+        # the texts are sent as they are, and as terms, which are hardly longer than their words
+        texts = len(document.text.encode()) + len(document.title.encode())
+        num_bytes = 2 * texts + len(orjson.dumps(dict(document.fields), default=str))
         return fault_of_document(document.doc_id, num_bytes, config.elasticsearch)
 
     return fault
@@ -95,19 +100,12 @@ def same_index(version: Version, config: Config) -> bool:
     then = config_from_mapping(version.manifest.config)
     if config.lexical.engine != ELASTICSEARCH:
         return then.lexical.engine != ELASTICSEARCH
-    return (
-        then.lexical.engine,
-        then.lexical.k1,
-        then.lexical.b,
-        then.collection.name,
-        then.elasticsearch.layout,
-    ) == (
-        config.lexical.engine,
-        config.lexical.k1,
-        config.lexical.b,
-        config.collection.name,
-        config.elasticsearch.layout,
-    )
+
+    def parts(c: Config) -> tuple[object, ...]:
+        bm25 = c.lexical.engine, c.lexical.k1, c.lexical.b
+        return *bm25, c.collection.name, c.elasticsearch.layout
+
+    return parts(then) == parts(config)
 
 
 def build_lexical(
@@ -156,9 +154,11 @@ def _build_in_cluster(
     from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
 
     config = _located(indexed.config, folder)
-    content = _content(replace(indexed, config=config))
+    if not owner_of(folder):
+        replace_text(folder / _OWNER, secrets.token_hex(8) + "\n")
+    content = _content(replace(indexed, config=config), owner_of(folder))
     carried = before.version if before and uses_elasticsearch(before.version) else None
-    with _connected(config.elasticsearch, folder) as connection:
+    with connected(config.elasticsearch, folder) as connection:
         try:
             started = _content_of(carried, folder) if carried else None
             record, _ = ensure_index(connection, content, started, progress)
@@ -186,12 +186,12 @@ def count_lexical(lexical: Path, config: Config, folder: Path) -> int:
     from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
 
     record = IndexRecord.load(lexical)
-    with _connected(cluster_of(folder, config), folder) as connection:
+    with connected(cluster_of(folder, config), folder) as connection:
         return count_documents(connection, record.index)
 
 
 @contextmanager
-def _connected(cluster: ElasticsearchConfig, folder: Path) -> Iterator[Any]:
+def connected(cluster: ElasticsearchConfig, folder: Path) -> Iterator[Any]:
     """Gives a connection, which is closed at the end."""
     from rankwell.indexer.elasticsearch.connection import Connection
 
@@ -225,6 +225,7 @@ def open_lexical(version: Version, config: Config, folder: Path) -> Engine:
         if cluster.without_lexical != "dense":
             lexical.close()
             raise
+        lexical.doubted = True  # it may come back, and be another one
     except BaseException:
         lexical.close()
         raise
@@ -243,7 +244,7 @@ def open_dense(version: Version, lexical: Engine, device: str) -> Engine:
         # an encoder on trial has its vectors beside an index with those of another
         encoder = version.manifest.fingerprints["encoder"]
         if isinstance(lexical, ElasticsearchEngine) and lexical.has_vectors_of(encoder):
-            return lexical.vectors()
+            return lexical.vectors(lambda: FaissEngine(version.folder / VECTORS, device))
     return FaissEngine(version.folder / VECTORS, device)
 
 
@@ -262,86 +263,9 @@ def mend_lexical(version: Version, folder: Path, progress: Progress = silent) ->
         return False
     from rankwell.indexer.elasticsearch.building import ensure_index
 
-    _, content = _content_of(version, folder)
-    with _connected(content.config.elasticsearch, folder) as connection:
-        return bool(ensure_index(connection, content, None, progress)[1].sent)
-
-
-def follow_live(folder: Path) -> str | None:
-    """Moves the alias in the cluster to the live version's index, where it stands elsewhere.
-
-    Returns:
-        Why it could not be moved; searches through rankwell do not use it.
-    """
-    version = VersionStore(folder).open()
-    if not uses_elasticsearch(version):
-        return None
-    from rankwell.indexer.elasticsearch.owned import IndexRecord, follow
-
-    try:
-        config = config_from_mapping(version.manifest.config)
-        record = IndexRecord.load(version.folder / LEXICAL)
-        cluster = cluster_of(folder, config)
-        cluster = replace(cluster, wait_s=min(cluster.wait_s, _LONGEST_ALIAS_WAIT_S))
-        with _connected(cluster, folder) as connection:
-            follow(connection, config, record.index)
-    except RankwellError as error:
-        return f"the alias of the live index was not moved: {error}"
-    return None
-
-
-def unused_indexes(folder: Path, *, delete: bool = False) -> list[str]:
-    """Returns the collection's indexes in the cluster that no version names, once deleted or not.
-
-    What a job at work is loading is unused too: delete under the collection's lock.
-
-    Raises:
-        Unavailable: the cluster does not answer.
-    """
-    if not (folder / CONFIG_FILE).exists():
-        return []
-    config = load_config(folder)
-    if config.lexical.engine != ELASTICSEARCH:
-        return []
-    from rankwell.indexer.elasticsearch.owned import delete_index, leftovers
-
-    with _connected(config.elasticsearch, folder) as connection:
-        found = leftovers(connection, config, _named_indexes(folder))
-        for index in found if delete else ():
-            delete_index(connection, index)
-        return found
-
-
-def forget_deleted(folder: Path) -> list[str]:
-    """Deletes indexes that no version names, and what was deleted from those that are named.
-
-    Returns:
-        The indexes that were deleted.
-
-    Raises:
-        Unavailable: the cluster does not answer.
-    """
-    gone = unused_indexes(folder, delete=True)
-    if named := _named_indexes(folder):
-        from rankwell.indexer.elasticsearch.owned import expunge
-
-        config = config_from_mapping(VersionStore(folder).open().manifest.config)
-        with _connected(cluster_of(folder, config), folder) as connection:
-            for index in sorted(named):
-                expunge(connection, index)
-    return gone
-
-
-def _named_indexes(folder: Path) -> set[str]:
-    store = VersionStore(folder)
-    versions = [
-        version for name in store.names() if uses_elasticsearch(version := store.open(name))
-    ]
-    if not versions:
-        return set()
-    from rankwell.indexer.elasticsearch.owned import IndexRecord
-
-    return {IndexRecord.load(version.folder / LEXICAL).index for version in versions}
+    record, content = _content_of(version, folder)
+    with connected(content.config.elasticsearch, folder) as connection:
+        return bool(ensure_index(connection, content, None, progress, record)[1].sent)
 
 
 def uses_elasticsearch(version: Version) -> bool:
@@ -365,7 +289,17 @@ def _located(config: Config, folder: Path) -> Config:
     return replace(config, elasticsearch=now)
 
 
-def _content(indexed: Indexed) -> Any:
+def owner_of(folder: Path) -> str:
+    """Returns the word that a collection's indexes in a cluster carry.
+
+    It is drawn at the first build. A folder that was pulled from elsewhere has none, "", and one of
+    its own once it builds an index.
+    """
+    path = folder / _OWNER
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _content(indexed: Indexed, owner: str) -> Any:
     """Returns what an index in a cluster is made of: the live rows."""
     from rankwell.indexer.elasticsearch.owned import Content
 
@@ -385,6 +319,7 @@ def _content(indexed: Indexed) -> Any:
         indexed.documents,
         vectors_ND,
         indexed.encoder,
+        owner,
     )
 
 
@@ -401,4 +336,5 @@ def _content_of(version: Version, folder: Path) -> Any:
         version.folder / VECTORS,
         fingerprints["encoder"],
     )
-    return IndexRecord.load(version.folder / LEXICAL), _content(indexed)
+    record = IndexRecord.load(version.folder / LEXICAL)
+    return record, _content(indexed, record.made_of.get("owner", ""))

@@ -45,10 +45,12 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.embeddings.encoders import load_encoder
+from rankwell.indexer.clusters import forget_deleted
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.documents_encoding import EncodedDocuments, open_encoded, save_encoded
-from rankwell.indexer.engines import Indexed, build_lexical, forget_deleted
+from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import WORK
+from rankwell.indexer.releasing import let_follow
 from rankwell.indexer.shards import release_place
 from rankwell.indexer.space import room_on
 from rankwell.indexer.transfer import PULLED
@@ -107,6 +109,7 @@ def erase_documents(folder: Path, doc_ids: Sequence[str], progress: Progress = s
             if _erased_from(store, name, doc_ids):
                 versions.append(name)
         progress("rewriting versions", len(names), len(names))
+        let_follow(folder)
         removed += forget_deleted(folder)
     return Erased(versions, dropped, removed)
 

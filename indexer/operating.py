@@ -12,8 +12,8 @@ from rankwell.data.journal import Journal
 from rankwell.data.release import REFUSED, releases
 from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, VECTORS, Version, VersionStore
+from rankwell.indexer.clusters import places_of, unused_indexes
 from rankwell.indexer.dense.record import IndexRecord
-from rankwell.indexer.engines import unused_indexes
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.labels import labels_of
 from rankwell.indexer.releasing import publish_despite, roll_back
@@ -184,9 +184,10 @@ def prune(
 ) -> None:
     """Remove old versions, and their indexes in a cluster; what a kept version shares stays."""
     store = VersionStore(folder)
+    places = places_of(folder)  # also those that only a version knows which goes now
     removed = prune_versions(store, keep)
     with store.locked():
-        indexes = unused_indexes(folder, delete=True)
+        indexes = unused_indexes(folder, places, delete=True)
     if json:
         print_json({"removed": removed, "indexes": indexes})
     else:
@@ -216,12 +217,13 @@ def prune_versions(store: VersionStore, keep: int) -> list[str]:
     return removed
 
 
-def _unused_indexes(folder: Path) -> list[str]:
-    """Returns the indexes that no version needs; none where the cluster does not answer."""
+def _unused_indexes(folder: Path) -> list[str] | None:
+    """Returns the indexes that no version needs; None, and a warning, where that is not known."""
     try:
         return unused_indexes(folder)
-    except RankwellError:
-        return []
+    except RankwellError as error:
+        warn(f"whether the cluster has indexes that no version needs is not known: {error}")
+        return None
 
 
 def _size_bytes(version: Version) -> int:

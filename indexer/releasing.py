@@ -17,7 +17,7 @@ from rankwell.data.release import (
 )
 from rankwell.data.terminal import warn
 from rankwell.data.versions import Version, VersionStore
-from rankwell.indexer.engines import follow_live
+from rankwell.indexer.clusters import follow_live
 from rankwell.indexer.invariants import check_invariants
 
 
@@ -58,7 +58,7 @@ def release(
         store.folder, version.name, PUBLISHED if passed else REFUSED, checks=tuple(found)
     )
     if passed:
-        _let_follow(store)
+        let_follow(store.folder)
     return found
 
 
@@ -73,9 +73,9 @@ def _found(store: VersionStore, version: Version) -> list[Check]:
         return [Check("integrity", False, str(error))]
 
 
-def _let_follow(store: VersionStore) -> None:
+def let_follow(folder: Path) -> None:
     """Lets what other programs see of the live version in a cluster follow it."""
-    if trouble := follow_live(store.folder):
+    if trouble := follow_live(folder):
         warn(trouble)
 
 
@@ -104,7 +104,7 @@ def publish_despite(store: VersionStore, name: str, reason: str) -> Version:
         store.set_current(name)
         checks = judged[-1] if judged else ()
         record_release(store.folder, name, DESPITE, reason=reason, checks=checks)
-        _let_follow(store)
+        let_follow(store.folder)
     return version
 
 
@@ -131,7 +131,7 @@ def roll_back(store: VersionStore, name: str | None = None) -> Version:
         if name != current:
             store.set_current(name)
             record_release(store.folder, name, ROLLED_BACK, reason=f"from {current}")
-            _let_follow(store)
+            let_follow(store.folder)
     return version
 
 

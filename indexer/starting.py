@@ -85,16 +85,13 @@ def config_of_elasticsearch(
         InputError: a file does not exist, or the index is not what was said of it.
         Unavailable: the cluster does not answer.
     """
-    from rankwell.indexer.elasticsearch.attached import check_attached  # an optional package
+    from rankwell.indexer.elasticsearch.attached import check_readable, searchable  # optional
     from rankwell.indexer.elasticsearch.connection import Connection
-    from rankwell.indexer.elasticsearch.mappings import read_mapping
 
     _check_files(queries, judgments)
-    connection = Connection(replace(cluster, wait_s=0), folder)
+    connection = Connection(replace(cluster, wait_s=0), folder)  # one try, as long as it takes
     try:
-        connection.check(connection.loading())
-        mapping = read_mapping(connection, cluster.index)
-        mapping.check_fields(cluster)
+        mapping = searchable(connection, cluster)
         names = [mapping.source_of(field_and_boost(field)[0]) for field in cluster.fields]
         first, *others = dict.fromkeys(names)
         source = f"{INDEX_PREFIX}{cluster.index}"
@@ -109,7 +106,7 @@ def config_of_elasticsearch(
             judgments=JudgmentsConfig(mixed=_named(folder, judgments)),
             elasticsearch=cluster,
         )
-        check_attached(connection, config)
+        check_readable(connection, mapping, config)
     finally:
         connection.close()
     if imported:

@@ -32,6 +32,7 @@ from rankwell.data.versions import (
     VersionStore,
 )
 from rankwell.indexer.location import CHUNK_BYTES, Location
+from rankwell.indexer.releasing import let_follow
 
 # Downloads that are whole, by hash; they outlive a pull that was interrupted.
 PULLED = "pulled"
@@ -149,6 +150,7 @@ def pull(
         with store.locked():
             store.set_current(name)
             record_release(folder, name, PUBLISHED, reason=f"pulled from {location}")
+        let_follow(folder)
     return copied
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.analysis import Analyzer
+from rankwell.data.analysis import AnalysedQuery, Analyzer
 from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.errors import InputError
 from rankwell.data.protocols import Encoder
@@ -40,7 +40,7 @@ from rankwell.ranker.pipeline import (
 )
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
-from rankwell.ranker.terms import resolve
+from rankwell.ranker.terms import MAX_QUERY_WORDS, resolve
 
 
 class AttachedCollection(Collection):
@@ -61,7 +61,12 @@ class AttachedCollection(Collection):
             Unavailable: the cluster does not answer.
         """
         own = config or config_from_mapping(version.manifest.config)
-        self._index = AttachedIndex(Connection(cluster_of(folder, own), folder), own)
+        connection = Connection(cluster_of(folder, own), folder)
+        try:
+            self._index = AttachedIndex(connection, own)
+        except BaseException:
+            connection.close()
+            raise
         try:
             super().__init__(folder, version, config, with_ranker=with_ranker, with_journal=False)
         except BaseException:
@@ -132,7 +137,14 @@ class AttachedCollection(Collection):
         return {"lexical": self._found(), **self._stages_after(self.first_stage)}
 
     def _found(self) -> Stage:
-        attached = Attached(self._index, self.pool, self.analyzer, self.encoder, self.scorer)
+        attached = Attached(
+            self._index,
+            self.pool,
+            self.analyzer,
+            self.encoder,
+            self.scorer,
+            self.config.fusion.method,
+        )
         return attached % self.config.fusion.depth
 
     def _first_stage(self) -> Stage:
@@ -154,7 +166,13 @@ class AttachedCollection(Collection):
         return None if asked.within else super()._suggestion(asked, live)
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
-        return self._index.explain(ranking.request.query.text, doc_id)
+        return self._index.explain(_asked(ranking.request.query), doc_id)
+
+
+def _asked(query: AnalysedQuery) -> str:
+    """Returns what a cluster is asked: the text, or the words that are left of one that is long."""
+    whole = len(query.surfaces) < MAX_QUERY_WORDS
+    return query.text if whole else " ".join(query.surfaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +184,7 @@ class Attached(NamedStage):
     analyzer: Analyzer
     encoder: Encoder
     scorer: Scorer
+    method: str = "convex"
     depth: int = 200
     name: str = "lexical"
 
@@ -177,7 +196,8 @@ class Attached(NamedStage):
         """Asks the index, with and without the filter: the reference list is unfiltered."""
         request = ranking.request
         asked_for = [request.restrictions] if request.restrictions else []
-        searches = self.index.search(request.query.text, self.depth, [*asked_for, NO_RESTRICTIONS])
+        text = _asked(request.query)
+        searches = self.index.search(text, self.depth, [*asked_for, NO_RESTRICTIONS])
         asked, unfiltered = searches[0], searches[-1]
         together = {d.doc_id: d for d in (*asked.documents, *unfiltered.documents)}
         row_of = {doc_id: row for row, doc_id in enumerate(together)}
@@ -192,8 +212,9 @@ class Attached(NamedStage):
         request = replace(request, terms=resolve(request.query, pool.forward))
         scored = self.scorer.scored(np.arange(len(documents)), pool, request.terms, request)
         unfiltered_K = np.array([row_of[d.doc_id] for d in unfiltered.documents], np.int64)
-        start = replace(ranking, request=request, found=Found(documents, pool))
-        reference = fused_order(start, scored.take(unfiltered_K)).reference
+        whole = scored.take(unfiltered_K)
+        start = replace(ranking, request=request, found=Found(documents, pool, whole))
+        reference = fused_order(start, whole, self.method).reference
         # the documents that were asked for come first, in the order of their rows
         found = scored.take(slice(0, len(asked.documents)))
         return replace(start.ordered(found, asked.scores_K), reference=reference)
@@ -208,5 +229,6 @@ class FuseFound(NamedStage):
 
     def run(self, ranking: Ranking) -> Ranking:
         """Orders the candidates; the reference list stays what it is."""
-        fused = fused_order(ranking, ranking.scored, self.method)
+        assert ranking.found is not None
+        fused = fused_order(ranking, ranking.scored, self.method, ranking.found.unfiltered)
         return replace(fused, reference=ranking.reference)

@@ -40,7 +40,14 @@ from rankwell.evaluation.runs import Run
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.watching import Measured
 from rankwell.indexer.documents_encoding import open_encoded
-from rankwell.indexer.engines import explain, faults_of_documents, open_dense, open_lexical
+from rankwell.indexer.engines import (
+    cluster_of,
+    explain,
+    faults_of_documents,
+    open_dense,
+    open_lexical,
+    uses_elasticsearch,
+)
 from rankwell.indexer.vectors import open_words
 from rankwell.ranker.budget import CostModel, WithinBudget
 from rankwell.ranker.completion import Titles
@@ -121,6 +128,7 @@ class Collection(Searchable):
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
+        self._without_lexical = cluster_of(folder, self.config).without_lexical == "dense"
         self._dense = open_dense(version, self._lexical, self.config.vectors.device)
         self.ranker = self._opened_ranker() if with_ranker else None
         self._cost = CostModel()
@@ -375,7 +383,8 @@ class Collection(Searchable):
         dense = Dense(self._dense, self.pool, self.scorer)
         depths = self.config.lexical.depth, self.config.dense.depth
         in_time = InTime(dense % depths[1], "dense")
-        return fuse(lexical % depths[0], in_time, self.config.fusion.method)
+        beside = uses_elasticsearch(self.version)
+        return fuse(lexical % depths[0], in_time, self.config.fusion.method, beside=beside)
 
     @property
     def _last(self) -> Stage:

@@ -57,6 +57,9 @@ def explanations_of(
     explanations = []
     for place, hit in enumerate(hits):
         row = page.scored.rows_K[place]
+        live = page.request.live
+        # of what has changed since the version, its engine knows nothing, or an old text
+        known = live is None or row < live.first_row
         scores = {
             left.time.name: float(left.scores_K[left.rows_K == row][0])
             for left in page.trail
@@ -72,7 +75,7 @@ def explanations_of(
                 hit.doc_id,
                 scores,
                 features,
-                explained(page, hit.doc_id),
+                explained(page, hit.doc_id) if known else None,
                 {} if ranker is None else moved(ranker, page, place),
                 matching_words(page, place, pool),
             )

@@ -11,6 +11,7 @@ Shapes: K candidates, F features, D dimensions, N documents.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -107,10 +108,17 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Documents that one query found elsewhere, by row, and where their tokens lie in memory."""
+    """Documents that one query found elsewhere, by row, and where their tokens lie in memory.
+
+    Attributes:
+        documents: by row.
+        pool: where their tokens lie.
+        unfiltered: those that the query finds without its filter.
+    """
 
     documents: tuple[Document, ...]
     pool: Pool
+    unfiltered: Scored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,40 +372,67 @@ class Dense(_Selecting):
 
 @dataclass(frozen=True, slots=True)
 class Fuse(NamedStage):
-    """The union of two stages' candidates, both scores completed, ordered by the fused one."""
+    """The union of two stages' candidates, both scores completed, ordered by the fused one.
+
+    Attributes:
+        lexical: a stage.
+        dense: a stage.
+        method: convex or rrf.
+        beside: whether the dense stage runs while the lexical one waits for a cluster.
+    """
 
     lexical: Stage
     dense: Stage
     method: str = "convex"
+    beside: bool = False
     name: str = "fused"
 
     def __call__(self, ranking: Ranking) -> Ranking:
         """Runs both stages, then fuses; their times stay their own."""
-        lexical = self.lexical(ranking)
-        dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
+        if self.beside:
+            with ThreadPoolExecutor(1) as waiting:
+                asked = waiting.submit(self.lexical, ranking)
+                dense = self.dense(ranking)
+                lexical = asked.result()
+            trail = (*lexical.trail, *dense.trail[len(ranking.trail) :])
+            notes = (*lexical.degraded, *dense.degraded[len(ranking.degraded) :])
+            dense = replace(dense, trail=trail, degraded=notes)
+        else:
+            lexical = self.lexical(ranking)
+            dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
         together = replace(dense, scored=_union(lexical.scored, dense.scored))
         return NamedStage.__call__(self, together)
 
     def run(self, ranking: Ranking) -> Ranking:
         """Orders the union; behind a filter the reference list takes a search of its own."""
-        fused = fused_order(ranking, ranking.scored, self.method)
         if ranking.request.mask_N is None:
-            return fused
+            return fused_order(ranking, ranking.scored, self.method)
         unfiltered = self(Ranking.start(replace(ranking.request, mask_N=None)))
-        return replace(fused, reference=unfiltered.reference)
+        fused = fused_order(ranking, ranking.scored, self.method, unfiltered.scored)
+        degraded = ranking.degraded or unfiltered.degraded  # said once, of whichever search
+        return replace(fused, reference=unfiltered.reference, degraded=degraded)
 
 
-def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:
-    """Returns the fusion of a lexical and a dense stage."""
-    return Fuse(lexical, dense, method)
+def fuse(lexical: Stage, dense: Stage, method: str = "convex", *, beside: bool = False) -> Fuse:
+    """Returns the fusion of a lexical and a dense stage; see `Fuse`."""
+    return Fuse(lexical, dense, method, beside)
 
 
-def fused_order(ranking: Ranking, scored: Scored, method: str = "convex") -> Ranking:
+def fused_order(
+    ranking: Ranking, scored: Scored, method: str = "convex", unfiltered: Scored | None = None
+) -> Ranking:
     """Returns candidates in their fused order, the version's best 100 as the reference list.
 
     The ranker corrects the convex score, whichever method orders its candidates.
+
+    Args:
+        ranking: of the query.
+        scored: the candidates.
+        method: convex or rrf.
+        unfiltered: the query's candidates without its filter, whose ranks count; None: the same.
     """
-    scores_K = scored.fused_K if method == "convex" else reciprocal_ranks(scored)
+    among = scored if unfiltered is None else unfiltered
+    scores_K = scored.fused_K if method == "convex" else reciprocal_ranks(scored, among)
     fused = ranking.ordered(scored, scores_K)
     own, live = fused.scored, ranking.request.live
     if live is not None:
@@ -405,15 +440,20 @@ def fused_order(ranking: Ranking, scored: Scored, method: str = "convex") -> Ran
     return replace(fused, reference=own.take(slice(0, REFERENCE_DOCS)))
 
 
-def reciprocal_ranks(scored: Scored) -> NDArray[np.float32]:
+def reciprocal_ranks(scored: Scored, among: Scored) -> NDArray[np.float32]:
     """Returns the sum of 1 / (60 + rank) over both orders: float32 [K].
+
+    A rank is that among the query's candidates without a filter, so that a filter changes no score.
 
     Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", 2009. Both scores are complete, so each
     candidate has both ranks, whichever engine found it; ties share the better one.
     """
     total_K = np.zeros(len(scored), np.float32)
-    for scores_K in (scored.lexical_K, scored.dense_K):
-        greater_K = len(scores_K) - np.searchsorted(np.sort(scores_K), scores_K, side="right")
+    for scores_K, among_K in (
+        (scored.lexical_K, among.lexical_K),
+        (scored.dense_K, among.dense_K),
+    ):
+        greater_K = len(among_K) - np.searchsorted(np.sort(among_K), scores_K, side="right")
         total_K += (1 / (RRF_CONSTANT + 1 + greater_K)).astype(np.float32)
     return total_K
 

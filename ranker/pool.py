@@ -4,7 +4,7 @@ Shapes: N documents, V surface forms, U words asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ class Pool:
         spans_P2: int32; where in its document's text each passage begins and ends.
         words: the trained words.
         word_of_V: int32; the trained word of each surface form, -1 where it has none.
+        word_of_extra: int32; the same of the surface forms behind those, which texts that come
+            from elsewhere add: all pools share one long table.
     """
 
     forward: ForwardIndex
@@ -33,10 +35,18 @@ class Pool:
     spans_P2: NDArray[np.int32]
     words: WordVectors
     word_of_V: NDArray[np.int32]
+    word_of_extra: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def words_of(self, surfaces_U: NDArray[np.int32]) -> NDArray[np.int32]:
         """Returns the trained word of each surface form: int32 [U]."""
-        return self.word_of_V[surfaces_U]
+        if not len(self.word_of_extra):
+            return self.word_of_V[surfaces_U]
+        num_known = len(self.word_of_V)
+        known_U = surfaces_U < num_known
+        words_U = np.empty(len(surfaces_U), np.int32)
+        words_U[known_U] = self.word_of_V[surfaces_U[known_U]]
+        words_U[~known_U] = self.word_of_extra[surfaces_U[~known_U] - num_known]
+        return words_U
 
     def best_passage(self, row: int, query_D: NDArray[np.float32]) -> tuple[int, int] | None:
         """Returns the part of a document's text that is nearest to a query; None: it has one."""
@@ -121,7 +131,7 @@ def _extending(
     ids = collection.words.ids
     pool = Pool(forward, vectors, spans_P2, collection.words, collection.word_of_V)
     extra = np.array([ids.get(surface, -1) for surface in _extra_surfaces(pool)], np.int32)
-    return replace(pool, word_of_V=np.concatenate([collection.word_of_V, extra]))
+    return replace(pool, word_of_extra=extra)
 
 
 def _extra_surfaces(pool: Pool) -> list[str]:

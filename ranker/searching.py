@@ -65,6 +65,7 @@ class Searchable(ABC):
     features: Features
     stages: Mapping[str, Stage]  # by the name of the last one, each with all before it
     _restricting: Restricting
+    _without_lexical: bool
     _speller: Speller
     _titles: Titles
 
@@ -227,10 +228,12 @@ class Searchable(ABC):
         # pages go on in the order that the first one has, whether or not that makes the deadline
         stage = self._stage(cursor.stage if cursor else asked.stage)
         deadline = started + asked.deadline_ms / 1000 if asked.deadline_ms and not cursor else None
-        allowed = self.config.elasticsearch.without_lexical == "dense"
         prepared = time.perf_counter()
         request = replace(
-            request, without_lexical=allowed, deadline=deadline, stopped=asked.stopped
+            request,
+            without_lexical=self._without_lexical,
+            deadline=deadline,
+            stopped=asked.stopped,
         )
         ranking = stage(Ranking.start(request))
         for further in then:

@@ -11,7 +11,7 @@ import torch
 import uvicorn
 
 from rankwell.data.service import ServingConfig
-from rankwell.indexer.engines import follow_live
+from rankwell.indexer.clusters import follow_live
 from rankwell.indexer.location import Location
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.opening import open_collection

@@ -7,11 +7,14 @@ import random
 import shutil
 import socket
 import subprocess
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 import rankwell
@@ -70,15 +73,38 @@ class Cluster:
         """Starts, stops, kills or revives."""
         command = [self.script, action, "--port", self.port, *arguments]
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=300
+            [str(part) for part in command], capture_output=True, text=True, timeout=200
         )
         slow = "did not answer in 60 s" in done.stderr  # on a busy machine it still comes up
         assert done.returncode == 0 or slow, done.stderr
 
+    def revive(self, *nodes: int) -> None:
+        """Starts nodes again at the same time: one alone would wait for the others."""
+        with ThreadPoolExecutor(len(nodes)) as beside:
+            list(beside.map(lambda node: self.run("revive", node), nodes))
+
+    def wait_until_whole(self, seconds: float = 120) -> None:
+        """Waits until all nodes are there and hold a copy of every shard; fails after a while."""
+        end, health = time.monotonic() + seconds, "no answer"
+        ready = f"wait_for_nodes={self.nodes}&wait_for_status=yellow&timeout=2s"
+        while time.monotonic() < end:
+            for url in self.urls:
+                try:
+                    answer = httpx.get(f"{url}/_cluster/health?{ready}", timeout=5)
+                except httpx.HTTPError as error:
+                    health = str(error)
+                    continue
+                health = answer.text
+                # with security on, who does not say who they are is turned away by a live server
+                if answer.status_code in (200, 401):
+                    return
+            time.sleep(0.2)
+        pytest.fail(f"the cluster at {self.url} was not whole in {seconds:g} s: {health}")
+
 
 def _free_port() -> int:
     """A port that is free together with those that a cluster of three takes beside it."""
-    while True:
+    for _ in range(100):
         port = random.randrange(20_000, 30_000)
         try:
             for offset in (0, 1, 2, 100, 101, 102):
@@ -87,6 +113,7 @@ def _free_port() -> int:
             return port
         except OSError:
             continue
+    pytest.fail("no six free ports together were found in 100 tries")
 
 
 @pytest.fixture(scope="session")
@@ -104,14 +131,19 @@ def start_cluster() -> Iterator[Callable[..., Cluster]]:
         cluster = Cluster(script, _free_port(), nodes)
         started.append(cluster)
         cluster.run("start", "--nodes", nodes, "--heap", "256m", *arguments)
+        cluster.wait_until_whole()
         return cluster
 
     yield start
     for cluster in started:
-        try:
-            cluster.run("stop")
-        except AssertionError:  # a node that takes its time still writes into its folder
-            cluster.run("stop")
+        for last in (False, True):
+            try:
+                cluster.run("stop")
+                break
+            except (AssertionError, subprocess.TimeoutExpired):
+                # a node that takes its time still writes into its folder
+                if last:
+                    warnings.warn(f"the cluster at {cluster.url} was not stopped", stacklevel=1)
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.cluster import field_and_boost
+from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import Config
-from rankwell.data.errors import InputError, NotFound, Unavailable
+from rankwell.data.errors import InputError, NotFound
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
-from rankwell.indexer.elasticsearch.connection import Connection, Fault, fault_error
+from rankwell.indexer.elasticsearch.connection import Connection, check_whole
 from rankwell.indexer.elasticsearch.mappings import IndexMapping, read_mapping
+from rankwell.indexer.elasticsearch.owned import count_documents
 from rankwell.indexer.elasticsearch.reading import record_of_hit
+
+_IDS = 1000
+_MAX_HITS = 10_000  # an index gives no more at once (index.max_result_window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +40,48 @@ class AttachedHits:
     scores_K: NDArray[np.float32]
 
 
-def check_attached(connection: Connection, config: Config) -> IndexMapping:
-    """Checks that the configured index has what the configuration says, and returns its fields.
+def searchable(connection: Connection, cluster: ElasticsearchConfig) -> IndexMapping:
+    """Checks that the configured index has the fields that queries go to, and returns all of them.
 
     Raises:
-        InputError: there is no such index, or a field is missing, or holds no text in any document.
+        InputError: there is no such index, or a field is missing, or holds no text.
         Unavailable: the cluster does not answer.
     """
-    cluster = config.elasticsearch
     connection.check(connection.loading())
     mapping = read_mapping(connection, cluster.index)
     mapping.check_fields(cluster)
+    return mapping
+
+
+def check_readable(connection: Connection, mapping: IndexMapping, config: Config) -> None:
+    """Checks that documents have the texts that the configuration says.
+
+    Raises:
+        InputError: a field is missing, or holds no text in any document.
+        Unavailable: the cluster does not answer.
+    """
+    cluster = config.elasticsearch
     texts = config.documents.text_fields
     mapping.check_texts((*config.documents.title_fields, *texts))
     exists = [{"exists": {"field": name}} for name in texts]
-    answer = connection.call(
-        lambda c: c.count(index=cluster.index, query={"bool": {"should": exists}}),
-        connection.loading(),
-    )
-    if not answer["count"]:
+    if not count_documents(connection, cluster.index, query={"bool": {"should": exists}}):
         raise InputError(
             f"no document of the index {cluster.index} has a text in {' or '.join(texts)}; name "
             "the field that holds it in [documents] text_fields"
         )
-    return mapping
 
 
 class AttachedIndex:
     """Candidates of the user's index by the analysis, fields and boosts that it has itself."""
 
     def __init__(self, connection: Connection, config: Config) -> None:
-        """Asks what the index is made of; see `check_attached`."""
+        """Asks what the index is made of; see `searchable` and `check_readable`."""
         self._connection = connection
         self._config = config
         self._index = config.elasticsearch.index
         self._names = (*config.documents.title_fields, *config.documents.text_fields)
-        self._mapping = check_attached(connection, config)
+        self._mapping = searchable(connection, config.elasticsearch)
+        check_readable(connection, self._mapping, config)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -79,9 +89,7 @@ class AttachedIndex:
 
     def count(self) -> int:
         """Returns how many documents the index has now."""
-        patience = self._connection.searching()
-        answer = self._connection.call(lambda c: c.count(index=self._index), patience)
-        return int(answer["count"])
+        return count_documents(self._connection, self._index, self._connection.searching())
 
     def search(
         self, query: str, k: int, restrictions: Sequence[Restrictions]
@@ -95,43 +103,42 @@ class AttachedIndex:
         """
         patience = self._connection.searching()
         queries = [self._query(query, each) for each in restrictions]
+        # scores by the statistics of all shards
+        options = {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
+
+        def body(query: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                "query": query,
+                "size": k,
+                "_source": {"excludes": list(self._mapping.hidden)},
+                "track_total_hits": False,
+                "timeout": f"{max(1, round(patience.try_s * 1000))}ms",
+            }
 
         def ask(client: Any) -> Any:
-            parts: list[Mapping[str, Any]] = []
-            for body in queries:
-                parts.append(
-                    # scores by the statistics of all shards
-                    {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
-                )
-                parts.append(
-                    {
-                        "query": body,
-                        "size": k,
-                        "_source": {"excludes": list(self._mapping.hidden)},
-                        "track_total_hits": False,
-                        "timeout": f"{max(1, round(patience.left_s * 1000))}ms",
-                    }
-                )
-            return client.msearch(index=self._index, searches=parts)
+            if len(queries) == 1:
+                answers = [client.search(index=self._index, body=body(queries[0]), **options).body]
+            else:
+                parts = [part for query in queries for part in (options, body(query))]
+                answers = client.msearch(index=self._index, searches=parts)["responses"]
+            for answer in answers:
+                check_whole(answer, self._index, self._connection.where)
+            return answers
 
-        answers = self._connection.call(ask, patience)["responses"]
-        return [self._hits(answer) for answer in answers]
+        return [self._hits(answer) for answer in self._connection.call(ask, patience)]
 
     def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Returns which of some ids the index has."""
         found: set[str] = set()
         distinct = list(dict.fromkeys(doc_ids))
-        for start in range(0, len(distinct), 1000):
-            found |= self._known(distinct[start : start + 1000])
+        for start in range(0, len(distinct), _IDS):
+            found |= self._known(distinct[start : start + _IDS])
         return np.array([doc_id in found for doc_id in doc_ids], bool)
 
     def _known(self, doc_ids: list[str]) -> set[str]:
-        query = {"ids": {"values": doc_ids}}
-        answer = self._connection.call(
-            lambda c: c.search(index=self._index, query=query, size=len(doc_ids), source=False),
-            self._connection.searching(),
-        )
-        return {hit["_id"] for hit in answer["hits"]["hits"]}
+        # an alias over several indexes may have an id more than once
+        found = self._found({"ids": {"values": doc_ids}}, size=_MAX_HITS, source=False)
+        return {hit["_id"] for hit in found}
 
     def document(self, doc_id: str, within: Mapping[str, Any] | None = None) -> Document:
         """Returns a document as it is now.
@@ -140,31 +147,38 @@ class AttachedIndex:
             NotFound: there is none of this id, or a filter leaves it out.
         """
         filters = [_with_id(doc_id), *([self._mapping.filter(within)] if within else [])]
-        answer = self._connection.call(
-            lambda c: c.search(index=self._index, query={"bool": {"filter": filters}}, size=1),
-            self._connection.searching(),
-        )
-        if not answer["hits"]["hits"]:
+        found = self._found({"bool": {"filter": filters}}, size=1)
+        if not found:
             raise NotFound(f"there is no document '{doc_id}' in the index {self._index}")
-        return self._document(answer["hits"]["hits"][0])
+        return self._document(found[0])
 
     def explain(self, query: str, doc_id: str) -> Any:
         """Returns Elasticsearch's own explanation of a document's score."""
         body = {
             "bool": {"must": [self._query(query, NO_RESTRICTIONS)], "filter": [_with_id(doc_id)]}
         }
-        answer = self._connection.call(
-            lambda c: c.search(index=self._index, query=body, size=1, explain=True, source=False),
-            self._connection.searching(),
-        )
-        hits = answer["hits"]["hits"]
+        hits = self._found(body, size=1, explain=True, source=False)
         return hits[0].get("_explanation") if hits else None
+
+    def _found(self, query: Mapping[str, Any], **options: Any) -> Any:
+        """Returns the hits of a query over all shards."""
+
+        def ask(client: Any) -> Any:
+            answer = client.search(
+                index=self._index, query=query, allow_partial_search_results=False, **options
+            )
+            check_whole(answer.body, self._index, self._connection.where)
+            return answer["hits"]["hits"]
+
+        return self._connection.call(ask, self._connection.searching())
 
     def _query(self, query: str, restrictions: Restrictions) -> dict[str, Any]:
         fields = [field_and_boost(field) for field in self._config.elasticsearch.fields]
         match: dict[str, Any] = {
             "query": query,
             "fields": [f"{name}^{boost:g}" for name, boost in fields],
+            # a word is no address: a field of IP addresses finds nothing by it
+            "lenient": True,
         }
         if self._config.elasticsearch.analyzer:
             match["analyzer"] = self._config.elasticsearch.analyzer
@@ -175,19 +189,13 @@ class AttachedIndex:
         return {"bool": {"must": must, "filter": filters + required, "must_not": excluded}}
 
     def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
-        if "error" in answer:
-            fault = Fault.of(answer["status"], answer["error"])
-            raise fault_error(fault, self._connection.where)
-        failed = answer["_shards"]["failed"]
-        if failed or answer["timed_out"]:
-            raise Unavailable(
-                f"{self._index} was not searched whole: {failed} of {answer['_shards']['total']} "
-                f"shards failed, {'' if answer['timed_out'] else 'not '}timed out"
-            )
-        hits = answer["hits"]["hits"]
+        # an alias over several indexes may find an id in more than one: the best of them counts
+        hits: dict[str, Any] = {}
+        for hit in answer["hits"]["hits"]:
+            hits.setdefault(hit["_id"], hit)
         return AttachedHits(
-            tuple(self._document(hit) for hit in hits),
-            np.array([hit["_score"] for hit in hits], np.float32),
+            tuple(self._document(hit) for hit in hits.values()),
+            np.array([hit["_score"] for hit in hits.values()], np.float32),
         )
 
     def _document(self, hit: Mapping[str, Any]) -> Document:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def ensure_index(
     content: Content,
     before: tuple[IndexRecord, Content] | None = None,
     progress: Progress = silent,
+    record: IndexRecord | None = None,
 ) -> tuple[IndexRecord, Loaded]:
     """Returns the complete index of some content, which is loaded where it is not there yet.
 
@@ -51,13 +53,14 @@ def ensure_index(
         content: what the index is made of.
         before: an index of other documents that this one may be a clone of.
         progress: told of the load.
+        record: of the index, where it has its name already.
 
     Raises:
-        Unavailable: the cluster is away for longer than wait_s; what was loaded stays, and the next
-            call goes on from there.
+        Unavailable: the cluster, or a shard of the index, is away for longer than wait_s; what was
+            loaded stays, and the next call goes on from there.
         InputError: the cluster refused the index.
     """
-    record = content.record()
+    record = record or content.record()
     return record, _Building(connection, content, record, before, progress).run()
 
 
@@ -104,6 +107,7 @@ class _Building:
         self._progress = progress
         self._name = record.index
         self._loading = record.index + LOADING
+        self._loaded_rows = content.rows
 
     def run(self) -> Loaded:
         self._connection.check(self._connection.loading())
@@ -112,18 +116,24 @@ class _Building:
         )
         if state is not None and self._loading not in state["aliases"]:
             if count_documents(self._connection, self._name) == self._record.documents:
+                self._restore()  # the configuration may ask for other replicas now
                 return Loaded()
             self._delete()  # somebody lifted the block and changed it
             state = None
         source = self._clonable()
-        meta = {"collection": self._content.config.collection.name, "from": source or ""}
+        # a clone that is not finished has that of its source, under another name
+        meta = {"collection": self._content.config.collection.name, "owner": self._content.owner}
+        meta |= {"index": self._name, "from": source or ""}
         if state is not None and state["mappings"].get("_meta") != meta:
             self._delete()
             state = None
         if state is None:
             self._clone(source, meta) if source else self._create(meta)
         try:
-            self._settings({"number_of_replicas": 0, "refresh_interval": "-1"})
+            # an interruption in the last moment leaves an index that is blocked already
+            self._settings(
+                {"number_of_replicas": 0, "refresh_interval": "-1", "blocks.write": None}
+            )
             self._wait_until_active()
             loaded = self._load(source)
         except BaseException:
@@ -219,7 +229,7 @@ class _Building:
         if (
             record.made_of != self._record.made_of
             or any(types_before.get(name, kind) != kind for name, kind in types.items())
-            or self._num_changed() > _MAX_CHANGED_SHARE * self._record.documents
+            or len(self._changed) + len(self._gone) > _MAX_CHANGED_SHARE * self._record.documents
         ):
             return None
         found = self._ask(lambda c: c.indices.get(index=record.index, ignore_unavailable=True))
@@ -228,9 +238,7 @@ class _Building:
             return None
         return record.index
 
-    def _num_changed(self) -> int:
-        return len(self._changed()) + len(self._gone())
-
+    @cached_property
     def _changed(self) -> NDArray[np.int64]:
         """Returns the rows that hold another document than before."""
         assert self._before is not None
@@ -242,6 +250,7 @@ class _Building:
         changed: NDArray[np.int64] = rows[~same[rows]]
         return changed
 
+    @cached_property
     def _gone(self) -> list[str]:
         """Returns the ids of the documents that were there before and are not now."""
         assert self._before is not None
@@ -275,11 +284,10 @@ class _Building:
 
     def _load(self, source: str | None) -> Loaded:
         if source:
-            rows = self._changed()
-            gone = self._gone()
+            rows, gone = self._changed, self._gone
         else:
-            rows = np.setdiff1d(self._content.rows, self._present())
-            gone = []
+            rows, gone = np.setdiff1d(self._content.rows, self._present()), []
+        self._loaded_rows = rows
 
         def actions() -> Iterator[Action]:
             yield from (Action(doc_id, None) for doc_id in gone)
@@ -330,17 +338,18 @@ class _Building:
         self._ask(lambda c: c.indices.refresh(index=self._name))
         found = count_documents(self._connection, self._name)
         if found != self._record.documents:
+            self._delete()  # what is in it is not known; a load from nothing is
             raise Unavailable(
                 f"{self._name} holds {found} documents after the load, {self._record.documents} "
                 "were sent; run rankwell index again"
             )
-        rows = self._content.rows
+        rows = self._loaded_rows
         chosen = sorted(random.sample(range(len(rows)), min(_SAMPLE, len(rows))))
         sent = {
             a.doc_id: orjson.loads(a.source or b"") for a in self._content.actions(rows[chosen])
         }
-        answer = self._ask(lambda c: c.mget(index=self._name, ids=list(sent)))
-        for document in answer["docs"]:
+        answer = self._ask(lambda c: c.mget(index=self._name, ids=list(sent))) if sent else {}
+        for document in answer.get("docs", ()):
             expected = {k: v for k, v in sent[document["_id"]].items() if k not in (TERMS, VECTOR)}
             if document.get("_source") != expected:
                 raise Unavailable(

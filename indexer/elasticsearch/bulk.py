@@ -27,6 +27,8 @@ MAX_ID_BYTES = 512
 
 # What a document is refused for; anything else is a fault of the index or the cluster.
 _REFUSALS = frozenset({400, 409})
+# Requests made ready beyond those in flight, so that no connection waits for the source.
+_AHEAD = 2
 _RESULTS = ("errors", "error", "status", "items.*.status", "items.*.error", "items.*.result")
 
 
@@ -115,15 +117,17 @@ def load(
         The counts, which add up to the number of actions.
 
     Raises:
-        Unavailable: the cluster did not take a document within wait_s, or lost the index.
+        Unavailable: the cluster took no document for wait_s, or lost the index.
     """
     config = connection.config
     loaded = Loaded()
-    waiting: dict[Future[Loaded], Patience] = {}
+    waiting: set[Future[Loaded]] = set()
+    patience = connection.loading()  # since the last progress, of whichever request
+    request = _Request(connection, index, alias_only, patience)
 
     def settle() -> None:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            del waiting[future]
+            waiting.remove(future)
             loaded.add(future.result())
             progress("loading into Elasticsearch", loaded.sent, total)
 
@@ -139,18 +143,13 @@ def load(
     pool = ThreadPoolExecutor(config.bulk_in_flight, thread_name_prefix="bulk")
     try:
         for batch in _batches(acceptable(), config):
-            if len(waiting) >= config.bulk_in_flight:
+            if len(waiting) >= config.bulk_in_flight + _AHEAD:
                 settle()
-            patience = connection.loading()
-            request = _Request(connection, index, alias_only, patience)
-            waiting[pool.submit(request.send, batch)] = patience
+            waiting.add(pool.submit(request.send, batch))
         while waiting:
             settle()
     finally:
-        for (
-            patience
-        ) in waiting.values():  # after a fault or Ctrl-C nobody waits for the others' retries
-            patience.end()
+        patience.end()  # after a fault or Ctrl-C nobody waits for the others' retries
         pool.shutdown(cancel_futures=True)
     return loaded
 
@@ -175,7 +174,7 @@ def _batches(
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One bulk request until each of its items has its result."""
+    """Sends documents in one request after another, until each of them has its result."""
 
     connection: Connection
     index: str
@@ -199,7 +198,10 @@ class _Request:
                     reason = f"the server takes no document of {len(batch[0][1]):,} bytes"
                     loaded.refused.append(Refused(batch[0][0].doc_id, reason))
                 break
+            asked = len(batch)
             batch, fault = self._read(batch, answer["items"], loaded)
+            if len(batch) < asked:
+                self.patience.start_again()
             if fault is None:
                 break
             loaded.retried += len(batch)

@@ -38,12 +38,17 @@ logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
 
 MAJOR = 8
 TRANSIENT = frozenset({429, 502, 503, 504})
+_LONGEST_CHECK_S = 10.0
 
 Ask = Callable[[Elasticsearch], Any]
 
 
 class TooLarge(InputError):
     """A request has more bytes than the server takes."""
+
+
+class Busy(Unavailable):
+    """An answer that says, somewhere inside, that the same request may succeed a moment later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,8 @@ class Connection:
                 # a host that cannot be reached is left out, and the next one asked at once
                 max_retries=len(config.urls) - 1,
                 retry_on_status=(),
-                connections_per_node=max(10, config.bulk_in_flight),
+                # a thread waits for one of these without a limit: there are more than threads ask
+                connections_per_node=max(64, config.bulk_in_flight),
                 serializers={
                     "application/json": json,
                     "application/vnd.elasticsearch+json": json,
@@ -137,7 +143,7 @@ class Connection:
         """Asks the cluster, and again where that may help.
 
         Args:
-            ask: takes a client and returns the answer.
+            ask: takes a client and returns the answer; raises `Busy` for one to ask for again.
             patience: how long and how often; searches, whose tries are counted, pass the breaker.
             timeout_s: the longest wait for one answer.
 
@@ -156,21 +162,31 @@ class Connection:
         while True:
             tries += 1
             try:
-                last = patience.retries is not None and tries > patience.retries
-                share = patience.left_s if last else patience.left_s / 2
-                limit_s = max(0.01, min(timeout_s, share if guarded else timeout_s))
-                answer = ask(self._client.options(request_timeout=limit_s))
+                patience.try_s = self._try_s(patience, tries, timeout_s)
+                answer = ask(self._client.options(request_timeout=patience.try_s))
                 self.breaker.record(True)
                 return getattr(answer, "body", answer)
             except (TransportError, ApiError) as error:
                 failure, transient = self._meaning(error, patience)
                 retry_after = _retry_after(error)
+            except Busy as error:
+                failure, transient, retry_after = error, True, None
             if not (transient and patience.sleep(tries, retry_after)):
                 if guarded:
                     self.breaker.record(not transient)
                 if isinstance(failure, Unavailable) and retry_after:
                     failure.retry_after_s = retry_after
                 raise failure
+
+    def _try_s(self, patience: Patience, tries: int, timeout_s: float) -> float:
+        """Returns how long a try may take: of a search, half of the rest while others may follow.
+
+        A host that did not answer in time is asked again only where there is another one.
+        """
+        if patience.retries is None:
+            return timeout_s
+        last = tries > patience.retries or len(self.config.urls) == 1
+        return max(0.01, min(timeout_s, patience.left_s if last else patience.left_s / 2))
 
     def release(self, ask: Ask) -> None:
         """Lets go of something in the cluster, which forgets it by itself where this fails."""
@@ -184,28 +200,27 @@ class Connection:
             ConfigError: it is something else.
             Unavailable: it cannot be reached.
         """
+
         # without the client's own headers, which other versions refuse before they say who they are
-        ask = self._client.transport.perform_request
-        try:
-            meta, body = self.call(
-                lambda client: tuple(
-                    ask(
-                        "GET",
-                        "/",
-                        headers={"accept": "*/*", **self._headers},
-                        request_timeout=min(10.0, max(0.01, patience.left_s)),
-                        max_retries=len(self.config.urls) - 1,
-                        retry_on_status=(),
-                    )
-                ),
-                patience,
+        def ask(client: Elasticsearch) -> tuple[Any, Any]:
+            meta, body = client.transport.perform_request(
+                "GET",
+                "/",
+                headers={"accept": "*/*", **self._headers},
+                request_timeout=patience.try_s,
+                max_retries=len(self.config.urls) - 1,
+                retry_on_status=(),
             )
+            if meta.status in TRANSIENT:
+                raise Busy(f"Elasticsearch at {self.where} answers {meta.status}")
+            return meta, body
+
+        try:
+            meta, body = self.call(ask, patience, timeout_s=_LONGEST_CHECK_S)
         except _NotJson as error:
             raise ConfigError(f"{self.where} is not Elasticsearch: {error}") from None
         if meta.status in (401, 403):
             raise self._fault(Fault(meta.status, "security_exception", "no access"))
-        if meta.status in TRANSIENT:
-            raise Unavailable(f"Elasticsearch at {self.where} answers {meta.status}")
         body = body if isinstance(body, dict) else {}
         version = body.get("version")
         version = version if isinstance(version, dict) else {}
@@ -241,7 +256,8 @@ class Connection:
             ), False
         if isinstance(error, ConnectionTimeout):
             return Unavailable(
-                f"Elasticsearch at {self.where} did not answer within {patience.seconds:g} s"
+                f"Elasticsearch at {self.where} did not answer within "
+                f"{max(patience.seconds, patience.try_s):g} s"
             ), True
         return Unavailable(
             f"Elasticsearch at {self.where} cannot be reached ({_short(error)})"
@@ -249,6 +265,24 @@ class Connection:
 
     def _fault(self, fault: Fault) -> RankwellError:
         return fault_error(fault, self.where, self._identity)
+
+
+def check_whole(answer: Mapping[str, Any], index: str, where: str) -> None:
+    """Checks that a search, or one of several in a request, was answered by all shards in time.
+
+    Raises:
+        Busy: the cluster had no room for it.
+        Unavailable: a shard is missing from the answer.
+        InputError: it was refused.
+    """
+    if "error" in answer:
+        raise fault_error(Fault.of(answer["status"], answer["error"]), where)
+    shards = answer.get("_shards", {})
+    if shards.get("failed"):
+        reason = Fault.of(503, (shards.get("failures") or [{}])[0].get("reason")).reason
+        raise Unavailable(f"{shards['failed']} shards of {index} failed: {reason}")
+    if answer.get("timed_out"):
+        raise Unavailable(f"Elasticsearch at {where} did not search all of {index} in time")
 
 
 class _NotJson(InputError):
@@ -274,7 +308,7 @@ def fault_error(fault: Fault, where: str, identity: str = "the caller") -> Rankw
     if fault.status == 413:
         return TooLarge(f"Elasticsearch at {where} takes no request of this size")
     if fault.status >= 500 or fault.transient:
-        return Unavailable(
+        return (Busy if fault.transient else Unavailable)(
             f"Elasticsearch at {where} failed: {fault.kind or fault.status}: {fault.reason}"
         )
     return InputError(

@@ -7,7 +7,9 @@ Shapes: Q queries, K candidates, N documents, D dimensions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
-from rankwell.data.errors import InputError, MissingIndex, Unavailable
+from rankwell.data.errors import MissingIndex, Unavailable
+from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import Candidates
-from rankwell.indexer.elasticsearch.connection import Connection, Fault, fault_error
+from rankwell.indexer.elasticsearch.connection import Connection, check_whole
 from rankwell.indexer.elasticsearch.owned import (
-    METADATA,
     ROW,
     TERMS,
     VECTOR,
@@ -33,7 +35,13 @@ from rankwell.indexer.selection import Fetch, padded, top_rows
 _MAX_PAGE = 10_000
 # A filter that few rows pass, or that hides few, goes into the query as their numbers.
 _MAX_ROWS_IN_QUERY = 4096
+# A graph gives its neighbours once, without further pages: as many as a query can name (Lucene's
+# index.max_terms_count) go into the search.
+_MAX_ROWS_IN_GRAPH = 65_536
+_BUILD_AGAIN = "run rankwell index, which builds the live version's again"
 _RESULTS = ("error", "status", "timed_out", "_shards.failed", "_shards.failures", "hits.hits.sort")
+
+Vectors = CandidateEngine[NDArray[np.float32]]
 
 
 @dataclass(slots=True)
@@ -103,6 +111,7 @@ class _RowEngine:
         """Names the index; the cluster is not asked yet."""
         self._connection = connection
         self._record = record
+        self.doubted = False  # whether the index must be checked before it is searched
 
     def count(self) -> int:
         """Returns the number of documents in the index."""
@@ -117,106 +126,86 @@ class _RowEngine:
         """
         patience = self._connection.searching()
         self._connection.check(patience)
-        with self._explaining():
-            found = self._connection.call(lambda c: c.count(index=self._record.index), patience)
-        if found["count"] != self._record.documents:
+        with _explained(self._record.index):
+            found = count_documents(self._connection, self._record.index, patience)
+        if found != self._record.documents:
             raise MissingIndex(
-                f"{self._record.index} holds {found['count']} documents, the version has "
-                f"{self._record.documents}; run rankwell index to build it again"
+                f"{self._record.index} holds {found} documents, the version has "
+                f"{self._record.documents}; {_BUILD_AGAIN}"
             )
 
     def close(self) -> None:
         """Closes the connections."""
         self._connection.close()
 
-    def _explaining(self) -> "_Explaining":
-        return _Explaining(self._record.index)
-
     def _run(self, searches: Sequence[_Pages], more: Mapping[str, Any] | None = None) -> None:
         """Asks until each search has the hits it wants, in one request a round."""
+        if self.doubted:
+            self.check()
+            self.doubted = False
         patience = self._connection.searching()
         while going := [search for search in searches if not search.done]:
-            with self._explaining():
+            with _explained(self._record.index):
                 answers = self._ask(going, patience)
             for search, answer in zip(going, answers, strict=True):
-                self._check_whole(answer)
                 search.read(answer.get("hits", {}).get("hits", ()), search.size)
 
     def _ask(self, going: Sequence[_Pages], patience: Patience) -> Sequence[Any]:
-        name = self._record.index
+        name, where = self._record.index, self._connection.where
         options: dict[str, Any] = {"allow_partial_search_results": False}
+        if any(s.mask_N is not None or s.wanted > _MAX_PAGE for s in going):
+            # several pages are of the same copies, which may count deletions otherwise than others
+            options["preference"] = f"{id(patience):x}"
         if self._record.made_of.get("shards", 1) > 1:  # scores by the statistics of all shards
             options["search_type"] = "dfs_query_then_fetch"
         if len(going) == 1:
 
             def search(client: Any) -> Any:
-                body = going[0].body(patience.left_s)
-                return client.search(index=name, body=body, filter_path=_RESULTS, **options)
+                body = going[0].body(patience.try_s)
+                answer = client.search(index=name, body=body, filter_path=_RESULTS, **options)
+                check_whole(answer.body, name, where)
+                return [answer.body]
 
-            return [self._connection.call(search, patience)]
+            one: Sequence[Any] = self._connection.call(search, patience)
+            return one
 
         def msearch(client: Any) -> Any:
-            parts = [part for s in going for part in ({**options}, s.body(patience.left_s))]
+            parts = [part for s in going for part in ({**options}, s.body(patience.try_s))]
             paths = [f"responses.{path}" for path in _RESULTS]
-            return client.msearch(index=name, searches=parts, filter_path=paths)
+            found = client.msearch(index=name, searches=parts, filter_path=paths)["responses"]
+            for answer in found:  # each has a status of its own, inside an answer that succeeded
+                check_whole(answer, name, where)
+            return found
 
-        answers: Sequence[Any] = self._connection.call(msearch, patience)["responses"]
-        return answers
-
-    def _check_whole(self, answer: Mapping[str, Any]) -> None:
-        """Checks that no shard is missing from an answer.
-
-        Raises:
-            Unavailable: one is.
-        """
-        where = self._connection.where
-        if "error" in answer:
-            with self._explaining():
-                raise fault_error(Fault.of(answer["status"], answer["error"]), where)
-        failed = answer.get("_shards", {}).get("failed", 0)
-        if failed:
-            failures = answer["_shards"].get("failures") or [{}]
-            reason = Fault.of(503, failures[0].get("reason")).reason
-            raise Unavailable(f"{failed} shards of {self._record.index} failed: {reason}")
-        if answer.get("timed_out"):
-            raise Unavailable(
-                f"Elasticsearch at {where} did not search all of {self._record.index} in time "
-                f"({self._connection.config.timeout_ms} ms)"
-            )
+        several: Sequence[Any] = self._connection.call(msearch, patience)
+        return several
 
     def _masked(
-        self, mask_N: NDArray[np.bool_] | None
+        self, mask_N: NDArray[np.bool_] | None, most: int
     ) -> tuple[Mapping[str, Any] | None, bool, float]:
         """Returns a filter in Elasticsearch's language, whether hits must be left out, and a share.
 
-        The share is of the documents that a filter, applied afterwards, lets through.
+        At most so many rows go into the filter. The share is of the documents that a filter,
+        applied afterwards, lets through.
         """
         if mask_N is None or mask_N.all():
             return None, False, 1.0
         allowed = int(mask_N.sum())
-        if allowed <= _MAX_ROWS_IN_QUERY:
+        if allowed <= most:
             return {"terms": {ROW: np.flatnonzero(mask_N).tolist()}}, False, 1.0
-        if len(mask_N) - allowed <= _MAX_ROWS_IN_QUERY:
+        if len(mask_N) - allowed <= most:
             hidden = {"terms": {ROW: np.flatnonzero(~mask_N).tolist()}}
             return {"bool": {"must_not": [hidden]}}, False, 1.0
         return None, True, allowed / len(mask_N)
 
 
-class _Explaining:
+@contextmanager
+def _explained(index: str) -> Iterator[None]:
     """Says what to do where an index is gone."""
-
-    def __init__(self, index: str) -> None:
-        self._index = index
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, MissingIndex):
-            raise MissingIndex(
-                f"the index {self._index} is gone from its cluster; run rankwell index to build it "
-                "again"
-            ) from None
+    try:
+        yield
+    except MissingIndex:
+        raise MissingIndex(f"the index {index} is gone from its cluster; {_BUILD_AGAIN}") from None
 
 
 class ElasticsearchEngine(_RowEngine):
@@ -226,9 +215,9 @@ class ElasticsearchEngine(_RowEngine):
         """Returns whether the index holds the vectors of the encoder with a fingerprint."""
         return bool(self._record.made_of.get("encoder") == encoder)
 
-    def vectors(self) -> "ElasticsearchVectors":
-        """Returns the engine over the vectors of the same index."""
-        return ElasticsearchVectors(self._connection, self._record)
+    def vectors(self, beside: Callable[[], Vectors]) -> "ElasticsearchVectors":
+        """Returns the engine over the vectors of the same index; see there."""
+        return ElasticsearchVectors(self._connection, self._record, beside)
 
     def search(
         self, queries: Sequence[AnalysedQuery], k: int, mask_N: NDArray[np.bool_] | None = None
@@ -239,7 +228,7 @@ class ElasticsearchEngine(_RowEngine):
             MissingIndex: the index is gone.
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
-        filter_, hiding, share = self._masked(mask_N)
+        filter_, hiding, share = self._masked(mask_N, _MAX_ROWS_IN_QUERY)
         nothing = mask_N is not None and not mask_N.any()
         searches = [
             _Pages(
@@ -255,62 +244,43 @@ class ElasticsearchEngine(_RowEngine):
         return padded([search.best() for search in searches], k)
 
     def explain(self, query: AnalysedQuery, doc_id: str) -> Any:
-        """Returns Elasticsearch's own explanation of a document's score."""
-        answer = self._connection.call(
-            lambda c: c.explain(index=self._record.index, id=doc_id, query=lexical_query(query)),
-            self._connection.searching(),
-        )
-        return answer.get("explanation")
-
-    def facets(
-        self,
-        query: AnalysedQuery,
-        names: Sequence[str],
-        k: int,
-        mask_N: NDArray[np.bool_] | None = None,
-    ) -> dict[str, dict[Any, int]]:
-        """Returns the most frequent values of metadata fields over all matches, with their counts.
-
-        Args:
-            query: all documents that share a term with it count.
-            names: of text, number or truth-value fields.
-            k: values of each field.
-            mask_N: which rows count; at most 4096, or all but as many.
-
-        Raises:
-            InputError: the mask is neither small nor nearly all.
-        """
-        filter_, hiding, _ = self._masked(mask_N)
-        if hiding:
-            raise InputError("facets behind a filter need one that few rows pass, or nearly all")
-        aggregations = {
-            str(place): {"terms": {"field": f"{METADATA}.{name}", "size": k}}
-            for place, name in enumerate(names)
-        }
-        with self._explaining():
+        """Returns Elasticsearch's own explanation of a document's score; None where it is away."""
+        try:
             answer = self._connection.call(
-                lambda c: c.search(
-                    index=self._record.index,
-                    size=0,
-                    query=lexical_query(query, filter_),
-                    aggregations=aggregations,
-                    track_total_hits=False,
-                    allow_partial_search_results=False,
+                lambda c: c.options(ignore_status=404).explain(
+                    index=self._record.index, id=doc_id, query=lexical_query(query)
                 ),
                 self._connection.searching(),
             )
-        self._check_whole(answer)
-        return {
-            name: {
-                bucket.get("key_as_string", bucket["key"]): bucket["doc_count"]
-                for bucket in answer["aggregations"][str(place)]["buckets"]
-            }
-            for place, name in enumerate(names)
-        }
+        except Unavailable:
+            return None
+        return answer.get("explanation")
 
 
 class ElasticsearchVectors(_RowEngine):
     """Selects rows by approximate nearest neighbours in the same index; filters go inside."""
+
+    def __init__(
+        self, connection: Connection, record: IndexRecord, beside: Callable[[], Vectors]
+    ) -> None:
+        """Names the index; the cluster is not asked yet.
+
+        Args:
+            connection: to the cluster.
+            record: which index.
+            beside: opens another index of the same vectors, for filters that are too long to go
+                into a search; called once, when the first such filter comes.
+        """
+        super().__init__(connection, record)
+        self._open = beside
+        self._beside: Vectors | None = None
+        self._opening = threading.Lock()
+
+    def close(self) -> None:
+        """Closes the connections, and the index beside."""
+        super().close()
+        if self._beside is not None:
+            self._beside.close()
 
     def search(
         self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None
@@ -320,7 +290,9 @@ class ElasticsearchVectors(_RowEngine):
         A vector of zeros, of a query without known words, has no candidates; nor has a document
         without known words, which has no vector in the index.
         """
-        filter_, hiding, share = self._masked(mask_N)
+        filter_, hiding, _ = self._masked(mask_N, _MAX_ROWS_IN_GRAPH)
+        if hiding:
+            return self._other().search(queries, k, mask_N)
         limit = self._record.documents if mask_N is None else int(mask_N.sum())
 
         def fetch_for(query_D: NDArray[np.float32]) -> Fetch:
@@ -328,7 +300,7 @@ class ElasticsearchVectors(_RowEngine):
             vector = (query_D / max(float(np.linalg.norm(query_D)), 1e-9)).tolist()
 
             def fetch(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-                wanted = min(_MAX_PAGE, n if not hiding else math.ceil(n / share) + 32)
+                wanted = min(_MAX_PAGE, n)
                 knn = {
                     "field": VECTOR,
                     "query_vector": vector,
@@ -336,7 +308,7 @@ class ElasticsearchVectors(_RowEngine):
                     "num_candidates": min(_MAX_PAGE, max(2 * wanted, 100)),
                     **({"filter": filter_} if filter_ else {}),
                 }
-                page = _Neighbours({"knn": knn}, n, mask_N if hiding else None, share)
+                page = _Neighbours({"knn": knn}, n, None)
                 self._run([page])
                 return page.best()
 
@@ -352,6 +324,12 @@ class ElasticsearchVectors(_RowEngine):
             ],
             k,
         )
+
+    def _other(self) -> Vectors:
+        with self._opening:
+            if self._beside is None:
+                self._beside = self._open()
+            return self._beside
 
 
 @dataclass(slots=True)

@@ -52,9 +52,7 @@ class IndexMapping:
                 f"the index {self.index} keeps no _source, so that its texts cannot be read"
             )
         for name in names:
-            kind = self._type_of(name)
-            if kind not in _TEXTS | _WORDS:
-                raise InputError(f"'{name}' of the index {self.index} holds {kind}, not text")
+            self._check_text(name)
             if name in self.parents:
                 raise InputError(
                     f"'{name}' of the index {self.index} is a sub-field; name the field that "
@@ -68,21 +66,20 @@ class IndexMapping:
             InputError: one does not.
         """
         for field in config.fields:
-            name, _ = field_and_boost(field)
-            kind = self._type_of(name)
-            if kind not in _TEXTS | _WORDS:
-                raise InputError(f"'{name}' of the index {self.index} holds {kind}, not text")
+            self._check_text(field_and_boost(field)[0])
 
     def source_of(self, name: str) -> str:
         """Returns the field whose text a field has: itself, or the parent of a sub-field."""
         return self.parents.get(name, name)
 
-    def _type_of(self, name: str) -> str:
+    def _check_text(self, name: str) -> None:
         if name not in self.types:
             raise InputError(
                 f"the index {self.index} has no field '{name}'; {nearest(name, self.types)}"
             )
-        return self.types[name]
+        kind = self.types[name]
+        if kind not in _TEXTS | _WORDS:
+            raise InputError(f"'{name}' of the index {self.index} holds {kind}, not text")
 
     def filter(self, filter_: Any, nesting: int = 0) -> dict[str, Any]:
         """Returns a filter in Elasticsearch's language; see `rankwell.data.filters`.

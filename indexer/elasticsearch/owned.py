@@ -27,7 +27,8 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion, MissingIndex
 from rankwell.data.forward import FIELDS, ForwardIndex
 from rankwell.indexer.elasticsearch.bulk import Action
-from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.elasticsearch.connection import Connection, check_whole
+from rankwell.indexer.elasticsearch.waiting import Patience
 from rankwell.indexer.engines import ELASTICSEARCH_RECORD as RECORD
 
 LAYOUT = 1
@@ -37,6 +38,7 @@ ROW, TERMS, TITLE, TEXT, METADATA, VECTOR = "row", "terms", "title", "text", "fi
 LOADING = "-load"
 _BATCH_DOCS = 1000
 _LONGEST_MERGE_S = 6 * 3600.0
+_LONGEST_ALIAS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Content:
         documents: what is shown and filtered; dead rows are no part of the index.
         vectors_ND: float16; the documents' vectors, where the index holds them too.
         encoder: the fingerprint of the vectors' encoder.
+        owner: a random word of the collection's folder: another folder of the same name, prefix
+            and documents has indexes of its own, which neither deletes for the other.
     """
 
     config: Config
@@ -90,6 +94,7 @@ class Content:
     documents: DocumentStore
     vectors_ND: NDArray[np.float16] | None = None
     encoder: str = ""
+    owner: str = ""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -103,6 +108,7 @@ class Content:
         parts: dict[str, Any] = {
             "layout": LAYOUT,
             "collection": self.config.collection.name,
+            "owner": self.owner,
             "analysis": self.analysis,
             "k1": lexical.k1,
             "b": lexical.b,
@@ -157,15 +163,49 @@ class Content:
 
 
 def alias_name(config: Config) -> str:
-    """Returns the alias of a collection, which its indexes' names begin with."""
-    slug = re.sub(r"[^a-z0-9_.]+", "-", config.collection.name.lower()).strip("-")[:80]
-    return f"{config.elasticsearch.prefix}-{slug or 'collection'}"
+    """Returns the alias of a collection, which its indexes' names begin with.
+
+    A name that cannot be written so has a hash with it: two names in Greek are two collections.
+    """
+    name = config.collection.name
+    slug = re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-")[:80]
+    if slug != name:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        slug = f"{slug or 'collection'}-{digest}"
+    return f"{config.elasticsearch.prefix}-{slug}"
 
 
-def count_documents(connection: Connection, index: str) -> int:
-    """Returns how many documents can be searched for in an index."""
-    answer = connection.call(lambda c: c.count(index=index), connection.loading())
-    return int(answer["count"])
+def count_documents(
+    connection: Connection,
+    index: str,
+    patience: Patience | None = None,
+    query: Mapping[str, Any] | None = None,
+) -> int:
+    """Returns how many documents can be searched for in an index.
+
+    An index that is partly away has no count; `_count` would give that of the rest.
+
+    Args:
+        connection: to the cluster.
+        index: its name.
+        patience: as for a load by default.
+        query: which documents count; all by default.
+
+    Raises:
+        Unavailable: a shard stays away.
+    """
+    answer = connection.call(
+        lambda c: c.search(
+            index=index,
+            query=query,
+            size=0,
+            track_total_hits=True,
+            allow_partial_search_results=False,
+        ),
+        patience or connection.loading(),
+    )
+    check_whole(answer, index, connection.where)
+    return int(answer["hits"]["total"]["value"])
 
 
 def follow(connection: Connection, config: Config, index: str) -> bool:
@@ -177,19 +217,33 @@ def follow(connection: Connection, config: Config, index: str) -> bool:
     """
     alias, patience = alias_name(config), connection.loading()
     found = connection.call(
-        lambda c: c.options(ignore_status=404).indices.get_alias(name=alias), patience
+        lambda c: c.options(ignore_status=404).indices.get_alias(name=alias),
+        patience,
+        timeout_s=_LONGEST_ALIAS_S,
     )
     holders = [name for name in found if name not in ("error", "status")]
     if holders == [index]:
         return False
     actions = [{"remove": {"index": name, "alias": alias}} for name in holders if name != index]
     actions.append({"add": {"index": index, "alias": alias}})
-    connection.call(lambda c: c.indices.update_aliases(actions=actions), patience)
+    connection.call(
+        lambda c: c.indices.update_aliases(actions=actions), patience, timeout_s=_LONGEST_ALIAS_S
+    )
     return True
 
 
-def leftovers(connection: Connection, config: Config, named: set[str]) -> list[str]:
-    """Returns the indexes that no version names: of failed jobs, or of versions that are gone."""
+def leftovers(
+    connection: Connection, config: Config, named: set[str], owner: str = ""
+) -> list[str]:
+    """Returns the indexes that no version names: of failed jobs, or of versions that are gone.
+
+    Args:
+        connection: to the cluster.
+        config: of the collection; its alias is what their names begin with.
+        named: those that versions name.
+        owner: the word of the collection's folder.
+    """
+    ours = {"collection": config.collection.name, "owner": owner}
     found = connection.call(
         lambda c: c.indices.get(index=f"{alias_name(config)}-*", features=["mappings"]),
         connection.searching(),
@@ -197,8 +251,7 @@ def leftovers(connection: Connection, config: Config, named: set[str]) -> list[s
     return [
         name
         for name, state in sorted(found.items())
-        if name not in named
-        and state["mappings"].get("_meta", {}).get("collection") == config.collection.name
+        if name not in named and ours.items() <= state["mappings"].get("_meta", {}).items()
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rankwell.data.config import Config, DocumentsConfig
-from rankwell.data.errors import InputError, MissingIndex, Unavailable
+from rankwell.data.errors import ConfigError, InputError, MissingIndex, Unavailable
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document, Rejected
 from rankwell.indexer.elasticsearch.connection import Connection
@@ -101,6 +101,8 @@ def _page(
             ),
             connection.loading(),
         )
+    except ConfigError:  # the caller may no longer read it
+        raise
     except (MissingIndex, InputError) as error:  # a point in time dies with its index
         raise Unavailable(f"the index was lost while it was read: {error}") from None
 
@@ -117,25 +119,51 @@ def _record(
 def record_of_hit(hit: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Returns a hit as a record of a file: texts inside objects, or in lists, become plain keys."""
     source = dict(hit.get("_source") or {})
-    record: dict[str, Any] = {"_id": hit["_id"], **source}
+    texts = {name: text_of(source, name) for name in names}
+    rest: Any = source
     for name in names:
-        value = text_of(source, name)
-        record.pop(name.split(".")[0], None)
-        if value is not None:
-            record[name] = value
-    return record
+        rest = _without(rest, name)
+    present = {name: text for name, text in texts.items() if text is not None}
+    return {"_id": hit["_id"], **(rest or {}), **present}
 
 
 def text_of(source: Any, path: str) -> Any:
-    r"""Returns what a source holds under a name; the strings of a list become lines.
+    r"""Returns the text that a source holds under a name; what a list holds becomes lines.
 
-    >>> text_of({"body": [{"en": "one"}, {"en": "two"}]}, "body.en")
-    'one\ntwo'
+    Elasticsearch takes a number for a text, and so do we.
+
+    >>> text_of({"body": [{"en": "one"}, {"en": 2}]}, "body.en")
+    'one\n2'
     """
     value = _looked_up(source, path)
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return "\n".join(value)
-    return value
+    if isinstance(value, list) and value and all(map(_is_text, value)):
+        return "\n".join(map(str, value))
+    return str(value) if _is_text(value) else value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _without(source: Any, path: str) -> Any:
+    """Returns a source without what it holds under a name; None where nothing is left of it.
+
+    >>> _without({"body": {"en": "one", "year": 2}, "a": 1}, "body.en")
+    {'body': {'year': 2}, 'a': 1}
+    """
+    if isinstance(source, list):
+        return [part for item in source if (part := _without(item, path)) is not None] or None
+    if not isinstance(source, Mapping):
+        return source
+    head, _, rest = path.partition(".")
+    if path in source:
+        kept = {key: value for key, value in source.items() if key != path}
+    elif rest and head in source:
+        kept = {**source, head: _without(source[head], rest)}
+        kept = {key: value for key, value in kept.items() if value is not None}
+    else:
+        kept = dict(source)
+    return kept or None
 
 
 def _looked_up(source: Any, path: str) -> Any:

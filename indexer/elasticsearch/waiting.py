@@ -20,12 +20,14 @@ class Patience:
 
     Attributes:
         retries: further tries after the first; None: as many as the time allows.
+        try_s: how long the try under way may take.
     """
 
     def __init__(self, seconds: float, retries: int | None = None) -> None:
         """Starts the clock."""
         self.seconds = seconds
         self.retries = retries
+        self.try_s = seconds
         self._end = time.monotonic() + seconds
         self._ended = threading.Event()
 
@@ -33,6 +35,11 @@ class Patience:
     def left_s(self) -> float:
         """The rest of the time."""
         return max(0.0, self._end - time.monotonic())
+
+    def start_again(self) -> None:
+        """Starts the clock again: there was progress."""
+        if not self._ended.is_set():
+            self._end = time.monotonic() + self.seconds
 
     def pause_s(self, tries: int, retry_after_s: float | None = None) -> float | None:
         """Returns how long to wait before the next try; None where there is none left.

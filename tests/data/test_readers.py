@@ -57,7 +57,11 @@ NUMBERED = [Document("d1", "one", "T", {"year": 1958}), Document("d2", "two")]
         ("a.jsonl", JSONL, NUMBERED),
         ("a.ndjson", JSONL, NUMBERED),
         ("a.jsonl.gz", gzip.compress(JSONL, mtime=0), NUMBERED),
-        ("members.jsonl.gz", gzip.compress(JSONL[:57], mtime=0) + gzip.compress(JSONL[57:]), NUMBERED),
+        (
+            "members.jsonl.gz",
+            gzip.compress(JSONL[:57], mtime=0) + gzip.compress(JSONL[57:]),
+            NUMBERED,
+        ),
         ("a.JSONL.GZ", gzip.compress(JSONL, mtime=0), NUMBERED),
         ("a.jsonl.zst", zstandard.compress(JSONL), NUMBERED),
         (

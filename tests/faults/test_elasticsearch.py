@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,61 +27,72 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
-from rankwell.data.errors import ConfigError
+from rankwell.data.errors import ConfigError, Unavailable
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
 from rankwell.indexer.elasticsearch.waiting import Patience
+from rankwell.indexer.job import index_collection
 
 pytestmark = [pytest.mark.elasticsearch, pytest.mark.timeout(400)]
 
 README = Path(__file__).parents[2] / "README.md"
 COMMAND = Path(sys.executable).parent / "rankwell"
 NUM_DOCUMENTS = 4000
+FEW = 500
 
 
 @pytest.fixture(scope="module")
 def three(start_cluster: Callable[..., Any]) -> Any:
     """A cluster of three nodes, which tests leave whole."""
-    cluster = start_cluster(nodes=3)
-    whole(cluster)
-    return cluster
+    return start_cluster(nodes=3)
+
+
+class Nodes:
+    """Kills nodes of a cluster, and revives those that are dead."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self._dead: set[int] = set()
+
+    def kill(self, *nodes: int) -> None:
+        for node in nodes:
+            self._cluster.run("kill", node)
+            self._dead.add(node)
+
+    def revive(self) -> None:
+        if self._dead:
+            self._cluster.revive(*sorted(self._dead))
+            self._dead.clear()
+            self._cluster.wait_until_whole()
+
+
+@pytest.fixture
+def nodes(three: Any) -> Iterator[Nodes]:
+    """The nodes of the cluster of three; those that a failed test leaves dead are revived."""
+    nodes = Nodes(three)
+    yield nodes
+    nodes.revive()
 
 
 def connected(urls: tuple[str, ...], **settings: Any) -> Connection:
     return Connection(ElasticsearchConfig(**{"urls": urls, "wait_s": 120, **settings}))
 
 
-def whole(cluster: Any) -> None:
-    """Waits until all nodes are there and hold their shards."""
-    connection = connected(cluster.urls)
-    for _ in range(120):
-        health = connection.call(
-            lambda c: c.options(ignore_status=408).cluster.health(
-                wait_for_nodes=str(cluster.nodes), wait_for_status="yellow", timeout="1s"
-            ),
-            connection.loading(),
-        )
-        if not health["timed_out"]:
-            connection.close()
-            return
-        time.sleep(0.5)
-    raise AssertionError("the cluster did not come back")
-
-
-def node_of(connection: Connection, index: str, num_nodes: int) -> int:
-    """Returns a node that holds a primary shard of an index, and is not the first, whom we ask."""
+def node_of(connection: Connection, index: str) -> int:
+    """Returns a node that holds a primary shard of an index."""
     shards = connection.call(lambda c: c.cat.shards(index=index, format="json"), Patience(30))
-    held = {int(s["node"].removeprefix("node-")) for s in shards if s["prirep"] == "p"}
-    return max(held)
+    return max(int(s["node"].removeprefix("node-")) for s in shards if s["prirep"] == "p")
 
 
-def collection(folder: Path, urls: tuple[str, ...], **settings: Any) -> Path:
-    """Writes a collection whose load takes some seconds."""
+def collection(
+    folder: Path, urls: tuple[str, ...], num_documents: int = NUM_DOCUMENTS, **settings: Any
+) -> Path:
+    """Writes a collection; by default one whose load takes some seconds."""
     folder.mkdir()
     draws = np.random.default_rng(0)
     vocabulary = [f"word{n}" for n in range(500)]
     with (folder / "corpus.jsonl").open("w") as file:
-        for n in range(NUM_DOCUMENTS):
+        for n in range(num_documents):
             text = " ".join(draws.choice(vocabulary, 60))
             file.write(json.dumps({"_id": f"d{n}", "text": text}) + "\n")
     cluster = ElasticsearchConfig(
@@ -98,12 +110,22 @@ def collection(folder: Path, urls: tuple[str, ...], **settings: Any) -> Path:
     return folder
 
 
-def index_until_loading(folder: Path, connection: Connection) -> tuple[Any, str]:
-    """Starts the command, and returns it with its index as soon as that holds some documents."""
-    process = subprocess.Popen(
-        [COMMAND, "index", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for _ in range(1200):
+@contextmanager
+def loading(folder: Path, connection: Connection) -> Iterator[tuple[Any, str]]:
+    """Starts the command; gives it with its index as soon as that holds some documents."""
+    command = [COMMAND, "index", str(folder)]
+    with (folder / "errors.txt").open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            yield process, _index_of(process, folder, connection)
+        finally:
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def _index_of(process: Any, folder: Path, connection: Connection) -> str:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
         found = connection.call(
             lambda c: c.indices.get(index=f"{folder.name}-*", features=["aliases"]), Patience(30)
         )
@@ -112,28 +134,76 @@ def index_until_loading(folder: Path, connection: Connection) -> tuple[Any, str]
             written = stats["_all"]["primaries"].get("indexing", {}).get("index_total", 0)
             if written >= 200:
                 assert written < NUM_DOCUMENTS
-                return process, name
-        assert process.poll() is None, process.communicate()
+                return str(name)
+        assert process.poll() is None, (folder / "errors.txt").read_text()
         time.sleep(0.02)
-    raise AssertionError("the load did not begin")
+    raise AssertionError("the load did not begin within 120 s")
 
 
-def test_a_node_killed_in_a_load_is_waited_for_and_nothing_is_lost(
-    three: Any, tmp_path: Path
+@pytest.fixture(scope="module")
+def searched(three: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection with a replica of each shard on the cluster of three."""
+    settings = {"timeout_ms": 10_000, "retries": 6}
+    folder = tmp_path_factory.mktemp("searched") / "searched"
+    collection(folder, three.urls, FEW, **settings)
+    index_collection(folder)
+    connection = connected(three.urls)
+    connection.call(
+        lambda c: c.cluster.health(index="searched-*", wait_for_status="green", timeout="60s"),
+        Patience(90),
+        timeout_s=70,
+    )
+    connection.close()
+    return folder
+
+
+@contextmanager
+def searching(folder: Path, query: str) -> Iterator[tuple[list[Any], list[Exception]]]:
+    """Searches from three threads; gives their answers, and what went wrong."""
+    answers: list[Any] = []
+    errors: list[Exception] = []
+    stop = threading.Event()
+    with rankwell.open(folder) as opened:
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    answers.append([hit.doc_id for hit in opened.search(query, 10).hits])
+                except Exception as error:
+                    errors.append(error)
+                    return
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+        try:
+            for thread in threads:
+                thread.start()
+            yield answers, errors
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_node_killed_under_a_load_and_under_searches_costs_no_document_and_no_answer(
+    three: Any, nodes: Nodes, searched: Path, tmp_path: Path
 ) -> None:
     folder = collection(tmp_path / "killed", three.urls)
     connection = connected(three.urls)
-    process, name = index_until_loading(folder, connection)
-    victim = node_of(connection, name, three.nodes)  # its shard has no replica during the load
-    three.run("kill", victim)
-    time.sleep(3)
-    assert process.poll() is None  # it waits
-    three.run("revive", victim)
-    out, err = process.communicate(timeout=150)
-    assert process.returncode == 0, err
+    with (
+        searching(searched, "word1 word2 word3") as (answers, errors),
+        loading(folder, connection) as (process, name),
+    ):
+        nodes.kill(node_of(connection, name))  # its shard has no replica during the load
+        at_kill = len(answers)
+        time.sleep(2)
+        assert process.poll() is None  # it waits
+        while_away = len(answers)
+        nodes.revive()
+        out, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, (folder / "errors.txt").read_text()
     assert f"read {NUM_DOCUMENTS:,} = {NUM_DOCUMENTS:,} added" in out
     assert f"{NUM_DOCUMENTS:,} live" in out
-    whole(three)
     record = IndexRecord.load(folder / "versions" / "000001" / "lexical")
     assert (record.index, record.documents) == (name, NUM_DOCUMENTS)
     assert count_documents(connection, name) == NUM_DOCUMENTS
@@ -147,108 +217,69 @@ def test_a_node_killed_in_a_load_is_waited_for_and_nothing_is_lost(
     assert state["settings"]["index"]["number_of_replicas"] == "1"
     assert "refresh_interval" not in state["settings"]["index"]
     connection.close()
-
-
-def test_a_node_that_stays_away_ends_the_load_with_exit_code_4_and_it_resumes(
-    three: Any, tmp_path: Path
-) -> None:
-    folder = collection(tmp_path / "resumed", three.urls, wait_s=4)
-    connection = connected(three.urls)
-    process, name = index_until_loading(folder, connection)
-    victim = node_of(connection, name, three.nodes)
-    three.run("kill", victim)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (4, ""), err
-    last = err.splitlines()[-1]
-    assert last.startswith("rankwell: ")
-    assert not (folder / "current").exists()
-    three.run("revive", victim)
-    whole(three)
-    before = connection.call(lambda c: c.indices.stats(index=name), Patience(60))
-    kept = before["_all"]["primaries"]["docs"]["count"]
-    assert 0 < kept < NUM_DOCUMENTS
-    again = subprocess.run([COMMAND, "index", str(folder)], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    loaded = [
-        int(n.replace(",", "")) for n in re.findall(r"Elasticsearch: ([\d,]+) of", again.stderr)
-    ]
-    assert max(loaded, default=0) <= NUM_DOCUMENTS - kept  # only what was missing
-    assert count_documents(connection, name) == NUM_DOCUMENTS
-    with rankwell.open(folder) as opened:
-        assert len(opened.search("word1", 10).hits) == 10
-    connection.close()
-
-
-@pytest.fixture(scope="module")
-def searched(three: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection with a replica of each shard on the cluster of three."""
-    settings = {"bulk_documents": 2000, "timeout_ms": 10_000, "retries": 6}
-    folder = collection(tmp_path_factory.mktemp("searched") / "searched", three.urls, **settings)
-    done = CliRunner().invoke(app, ["index", str(folder)])
-    assert done.exit_code == 0, done.output
-    connection = connected(three.urls)
-    connection.call(
-        lambda c: c.cluster.health(index="searched-*", wait_for_status="green", timeout="60s"),
-        Patience(90),
-        timeout_s=70,
-    )
-    connection.close()
-    return folder
-
-
-def test_a_node_killed_under_searches_costs_no_answer(three: Any, searched: Path) -> None:
+    assert errors == []
+    assert len(answers) >= while_away > at_kill > 0
     with rankwell.open(searched) as opened:
-        query = "word1 word2 word3"
-        expected = [hit.doc_id for hit in opened.search(query, 10).hits]
-        answers: list[list[str]] = []
-        stop = threading.Event()
-
-        def ask() -> None:
-            while not stop.is_set():
-                answers.append([hit.doc_id for hit in opened.search(query, 10).hits])
-
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        try:
-            time.sleep(0.5)
-            three.run("kill", 1)
-            at_kill = len(answers)
-            time.sleep(4)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-            three.run("revive", 1)
-        whole(three)
-    assert len(answers) > at_kill > 0
-    # a thread that failed would be missing here, and a wrong answer would be seen
+        expected = [hit.doc_id for hit in opened.search("word1 word2 word3", 10).hits]
     assert all(answer == expected for answer in answers)
 
 
-def test_a_cluster_that_is_stopped_and_started_again_answers_again(
-    three: Any, searched: Path
+def test_a_cluster_that_stays_away_is_exit_code_4_and_loads_and_searches_resume_when_it_is_back(
+    three: Any, nodes: Nodes, searched: Path, tmp_path: Path
 ) -> None:
-    config = load_config(searched)
+    lone = collection(tmp_path / "lone", three.urls, FEW, wait_s=1, replicas=0)
+    assert index_collection(lone).counts.live == FEW
+    lone_index = IndexRecord.load(lone / "versions" / "000001" / "lexical").index
+    folder = collection(tmp_path / "resumed", three.urls, wait_s=4)
+    connection = connected(three.urls)
     with rankwell.open(searched) as opened:
         before = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
-        for node in range(3):
-            three.run("kill", node)
+        with loading(folder, connection) as (process, name):
+            victim = node_of(connection, name)
+            nodes.kill(victim)
+            out, _ = process.communicate(timeout=120)
+        last = (folder / "errors.txt").read_text().splitlines()[-1]
+        assert (process.returncode, out) == (4, ""), last
+        assert last.startswith("rankwell: ")
+        assert not (folder / "current").exists()
+        # a shard of an index without replicas is away with its node: nobody takes that for damage
+        with pytest.raises(Unavailable):
+            index_collection(lone)
+        assert connection.call(lambda c: c.indices.exists(index=lone_index), Patience(30))
+
+        nodes.kill(*{0, 1, 2} - {victim})
         done = CliRunner().invoke(app, ["search", str(searched), "word7"])
         assert done.exit_code == 4
         sentence = " ".join(done.stderr.split())
-        assert f"{config.elasticsearch.urls[0]}" in sentence
+        assert load_config(searched).elasticsearch.urls[0] in sentence
         assert "cannot be reached" in sentence
-        for node in range(3):
-            three.run("revive", node)
-        whole(three)
-        for _ in range(60):
+
+        nodes.revive()
+        end, after = time.monotonic() + 60, None
+        while after is None and time.monotonic() < end:
             try:
                 after = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
-                break
-            except rankwell.data.errors.Unavailable:
+            except Unavailable:  # the breaker rests
                 time.sleep(0.5)
         assert after == before
+
+    assert index_collection(lone).warnings == []  # nothing had to be built again
+    assert count_documents(connection, lone_index) == FEW
+    stats = connection.call(lambda c: c.indices.stats(index=name), Patience(60))
+    kept = stats["_all"]["primaries"]["docs"]["count"]
+    assert 0 < kept < NUM_DOCUMENTS
+    loaded = [0]
+
+    def progress(step: str, done: int, total: int | None = None) -> None:
+        if "Elasticsearch" in step:
+            loaded.append(done)
+
+    assert index_collection(folder, progress=progress).counts.live == NUM_DOCUMENTS
+    assert 0 < max(loaded) <= NUM_DOCUMENTS - kept  # only what was missing
+    assert count_documents(connection, name) == NUM_DOCUMENTS
+    with rankwell.open(folder) as resumed:
+        assert len(resumed.search("word1", 10).hits) == 10
+    connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +291,7 @@ def secured(start_cluster: Callable[..., Any]) -> Iterator[tuple[str, Connection
         connection = Connection(
             ElasticsearchConfig(urls=(cluster.url,), user="elastic", password_env="ADMIN")
         )
-    for _ in range(120):  # the first key makes the index of keys, and nobody is known until then
+    for _ in range(60):  # the first key makes the index of keys, and nobody is known until then
         try:
             connection.call(lambda c: c.security.create_api_key(name="first"), Patience(30))
             break
@@ -271,7 +302,7 @@ def secured(start_cluster: Callable[..., Any]) -> Iterator[tuple[str, Connection
 
 
 def test_wrong_and_missing_credentials_are_said_plainly(
-    secured: tuple[str, Connection], monkeypatch: pytest.MonkeyPatch
+    secured: tuple[str, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     url, _ = secured
     monkeypatch.setenv("WRONG", "bm90OmFrZXk=")
@@ -287,6 +318,10 @@ def test_wrong_and_missing_credentials_are_said_plainly(
         with pytest.raises(ConfigError, match=sentence):
             connection.check(Patience(10))
         connection.close()
+    asked = ["--elasticsearch", url, "--index", "any", "--fields", "body", "--api-key-env", "WRONG"]
+    done = CliRunner().invoke(app, ["new", str(tmp_path / "new"), *asked])
+    assert done.exit_code == 2
+    assert "does not accept the API key in WRONG" in " ".join(done.stderr.split())
 
 
 def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
@@ -301,9 +336,8 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
         Patience(30),
     )
     settings = {"api_key_env": "KEY", "replicas": 0, "prefix": "rankwell", "bulk_documents": 2000}
-    folder = collection(tmp_path / "keyed", (url,), **settings)
-    corpus = (folder / "corpus.jsonl").read_text().splitlines()[:50]
-    (folder / "corpus.jsonl").write_text("\n".join(corpus) + "\n")
+    folder = collection(tmp_path / "keyed", (url,), 50, **settings)
+    corpus = (folder / "corpus.jsonl").read_text().splitlines()
     for arguments in (["index"], ["search", "word1"]):
         done = CliRunner().invoke(app, [arguments[0], str(folder), *arguments[1:]])
         assert done.exit_code == 0, done.output
@@ -320,7 +354,11 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
             app, ["new", str(target), *options, "--api-key-env", "KEY", *more]
         )
         assert done.exit_code == 0, done.output
-    other = collection(tmp_path / "forbidden", (url,), **{**settings, "prefix": "other"})
+    by_password = ["--user", "elastic", "--password-env", "PASSWORD"]
+    monkeypatch.setenv("PASSWORD", "s3cret-s3cret")
+    done = CliRunner().invoke(app, ["new", str(tmp_path / "password"), *options, *by_password])
+    assert done.exit_code == 0, done.output
+    other = collection(tmp_path / "forbidden", (url,), 50, **{**settings, "prefix": "other"})
     done = CliRunner().invoke(app, ["index", str(other)])
     assert done.exit_code == 2
     assert "may not do this" in done.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,13 @@ from rankwell.data.config import (
     render_config,
 )
 from rankwell.data.errors import InputError, MissingIndex, RejectedRecords, Unavailable
+from rankwell.data.readers import read_queries
 from rankwell.data.records import Document
 from rankwell.data.versions import VersionStore
+from rankwell.indexer.clusters import follow_live, unused_indexes
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import IndexRecord
-from rankwell.indexer.engines import follow_live, unused_indexes
+from rankwell.indexer.engines import faults_of_documents, owner_of
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.releasing import roll_back
@@ -42,7 +45,6 @@ pytestmark = pytest.mark.elasticsearch
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 DOWN = "http://127.0.0.1:1"
-META = {"collection": "my-collection", "from": ""}
 
 
 def lines(num_documents: int, **changed: str) -> list[str]:
@@ -92,6 +94,12 @@ def ask(cluster: Any) -> Iterator[Callable[..., Any]]:
     connection = Connection(ElasticsearchConfig(urls=(cluster.url,), wait_s=60))
     yield lambda question: connection.call(question, connection.loading())
     connection.close()
+
+
+def of_failed_job(folder: Path) -> dict[str, Any]:
+    """What tells that an index is one of a collection's."""
+    name = load_config(folder).collection.name
+    return {"_meta": {"collection": name, "owner": owner_of(folder)}}
 
 
 def index_of(folder: Path) -> str:
@@ -160,7 +168,7 @@ def test_few_changed_documents_are_a_clone_and_old_versions_keep_their_index(
     assert list(ask(lambda c: c.indices.get_alias(name=alias))) == [second]
     # nothing is left over while versions name both; what failed jobs left is, until it is pruned
     assert unused_indexes(folder) == []
-    ask(lambda c: c.indices.create(index=f"{alias}-failed", mappings={"_meta": META}))
+    ask(lambda c: c.indices.create(index=f"{alias}-failed", mappings=of_failed_job(folder)))
     assert json.loads(run("status", folder, "--json"))["unused_indexes"] == [f"{alias}-failed"]
     pruned = json.loads(run("prune", folder, "--json"))
     assert pruned == {"removed": [], "indexes": [f"{alias}-failed"]}
@@ -178,6 +186,11 @@ def test_changes_between_jobs_count_beside_the_cluster_and_are_folded_in(
         collection.delete("d5")
         found = hits(collection, "word1 unheard of", filter=None)
         assert {"d3", "new"} < {doc_id for doc_id, _ in found}
+        explained = collection.search("word1 unheard of", 40, explain=True).explanations
+        by_engine = {e.doc_id: e.engine for e in explained}
+        # the cluster knows nothing of the one, and of the other an old text
+        assert (by_engine.pop("d3"), by_engine.pop("new")) == (None, None)
+        assert any(by_engine.values())
         everything = [d for d, _ in hits(collection, " ".join(f"word{n}" for n in range(50)))]
         assert "d5" not in everything
         with pytest.raises(InputError, match="the id has 600 bytes"):
@@ -196,9 +209,9 @@ def test_erased_documents_are_gone_from_every_index(
     first = index_of(folder)
     (folder / "corpus.jsonl").write_text("\n".join(lines(20, d3="word1", d7="word1 secret")))
     index_collection(folder)
+    alias = "-".join(first.split("-")[:-1])
     run("delete", folder, "d7", "--erase")
     second = index_of(folder)
-    alias = "-".join(first.split("-")[:-1])
     kept = {IndexRecord.load(v / "lexical").index for v in (folder / "versions").iterdir()}
     assert set(ask(lambda c: c.indices.get(index=f"{alias}-*"))) == kept
     assert first not in kept
@@ -207,6 +220,7 @@ def test_erased_documents_are_gone_from_every_index(
         assert (stats["docs"]["count"], stats["docs"]["deleted"]) == (19, 0)
     with rankwell.open(folder) as collection:
         assert index_of(folder) == second
+        assert list(ask(lambda c: c.indices.get_alias(name=alias))) == [second]
         assert "d7" not in [doc_id for doc_id, _ in hits(collection, "secret word1")]
 
 
@@ -227,6 +241,102 @@ def test_a_collection_changes_its_engine(built: Callable[..., Path]) -> None:
         assert hits(collection, "word1 word2") == before
 
 
+def test_what_is_left_over_is_found_under_former_engines_prefixes_and_versions(
+    built: Callable[..., Path], ask: Callable[..., Any]
+) -> None:
+    folder = built(*lines(20))
+    first = index_of(folder)
+    failed = "-".join([*first.split("-")[:-1], "failed"])
+    ask(lambda c: c.indices.create(index=failed, mappings=of_failed_job(folder)))
+    reconfigured(folder, prefix=f"q{random.randrange(10**9)}")
+    assert unused_indexes(folder) == [failed]
+    config = load_config(folder)
+    without = replace(config, lexical=LexicalConfig(), elasticsearch=ElasticsearchConfig())
+    (folder / "rankwell.toml").write_text(render_config(without))
+    assert unused_indexes(folder) == [failed]
+    for _ in range(2):  # the third version is the last to name an index
+        index_collection(folder, full=True)
+    pruned = json.loads(run("prune", folder, "--keep", "1", "--json"))
+    assert pruned == {"removed": ["000001"], "indexes": sorted([failed, first])}
+
+
+def test_a_status_that_cannot_ask_the_cluster_says_so(built: Callable[..., Path]) -> None:
+    folder = built(*lines(20))
+    reconfigured(folder, urls=(DOWN,), retries=0)
+    done = CliRunner().invoke(app, ["status", str(folder), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["unused_indexes"] is None
+    assert "no version needs is not known: Elasticsearch at" in " ".join(done.stderr.split())
+
+
+def test_an_interrupted_load_ends_at_once_and_the_next_job_resumes(
+    built: Callable[..., Path], ask: Callable[..., Any]
+) -> None:
+    folder = built(*lines(200), index=False, bulk_documents=5, bulk_in_flight=1)
+
+    def interrupted(step: str, done: int, total: int | None = None) -> None:
+        if "Elasticsearch" in step and done == 20:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            index_collection(folder, progress=interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    prefix = load_config(folder).elasticsearch.prefix
+    [name] = ask(lambda c: c.indices.get(index=f"{prefix}-*"))
+    ask(lambda c: c.indices.refresh(index=name))
+    kept = ask(lambda c: c.count(index=name))["count"]
+    assert 0 < kept < 200
+    told = [0]
+
+    def progress(step: str, done: int, total: int | None = None) -> None:
+        if "Elasticsearch" in step:
+            told.append(done)
+
+    assert index_collection(folder, progress=progress).counts.live == 200
+    assert 0 < max(told) <= 200 - kept
+    assert index_of(folder) == name
+
+
+def test_documents_that_the_cluster_refuses_are_rejected_with_its_reason(
+    built: Callable[..., Path], ask: Callable[..., Any]
+) -> None:
+    folder = built(*lines(5), index=False)
+    prefix = load_config(folder).elasticsearch.prefix
+    # an administrator's rule for all indexes of that name, of which rankwell knows nothing
+    rule = {"mappings": {"_routing": {"required": True}}}
+    ask(
+        lambda c: c.indices.put_index_template(
+            name=prefix, index_patterns=[f"{prefix}-*"], template=rule
+        )
+    )
+    try:
+        done = CliRunner().invoke(app, ["index", str(folder)])
+    finally:
+        ask(lambda c: c.indices.delete_index_template(name=prefix))
+    assert done.exit_code == 2
+    assert "refused 5 of 5 documents" in " ".join(done.stderr.split())
+    rejected = (folder / "rejected" / "000001.jsonl").read_text().splitlines()
+    assert [json.loads(line)["doc_id"] for line in rejected] == [f"d{n}" for n in range(5)]
+    assert "routing_missing_exception" in json.loads(rejected[0])["reason"]
+    assert not (folder / "current").exists()
+    run("prune", folder)  # what was made by that rule
+    assert index_collection(folder).counts.live == 5
+
+
+def test_a_document_counts_with_its_terms_and_fields_against_the_limit() -> None:
+    config = Config(
+        lexical=LexicalConfig(engine="elasticsearch"),
+        elasticsearch=ElasticsearchConfig(max_document_bytes=2000),
+    )
+    fault_of = faults_of_documents(config)
+    assert fault_of(Document("a", "x" * 900)) is None
+    assert "max_document_bytes (2,000)" in str(fault_of(Document("a", "x" * 1100)))
+    assert "max_document_bytes" in str(fault_of(Document("a", "x" * 600, "", {"k": "y" * 900})))
+
+
 def test_an_index_deleted_underneath_is_said_and_built_again_by_index(
     built: Callable[..., Path], ask: Callable[..., Any]
 ) -> None:
@@ -238,7 +348,7 @@ def test_an_index_deleted_underneath_is_said_and_built_again_by_index(
             collection.search("word1")
         done = CliRunner().invoke(app, ["search", str(folder), "word1"])
         assert done.exit_code == 4
-        assert "run rankwell index to build it again" in done.stderr
+        assert "run rankwell index, which builds" in " ".join(done.stderr.split())
         report = index_collection(folder)
         assert (report.published, report.counts.unchanged) == (False, 30)
         assert report.warnings == ["the cluster had lost the index, which was built again"]
@@ -297,10 +407,11 @@ def test_a_cluster_that_is_down_is_exit_code_4_and_503_with_retry_after(
 def test_search_goes_on_from_vectors_alone_where_that_is_allowed_and_says_so(
     built: Callable[..., Path],
 ) -> None:
-    folder = built(*lines(20), without_lexical="dense")
+    folder = built(*lines(20))
     with rankwell.open(folder) as whole:
         everything = dict(hits(whole, "word1 word2"))
-    reconfigured(folder, urls=(DOWN,), retries=0)
+    # where the cluster is, and what to do without it, is said in the folder, not in the version
+    reconfigured(folder, urls=(DOWN,), retries=0, without_lexical="dense")
     with rankwell.open(folder) as collection:
         for filter_ in (None, {"parity": "odd"}):
             result = collection.search("word1 word2", 10, filter=filter_)
@@ -312,6 +423,20 @@ def test_search_goes_on_from_vectors_alone_where_that_is_allowed_and_says_so(
             assert hit.score == pytest.approx(everything.get(hit.doc_id, hit.score))
         with pytest.raises(Unavailable):  # figures of half a search would mislead
             collection.rank("word1 word2")
+
+
+def test_an_index_of_other_documents_is_not_searched_where_vectors_alone_may_answer(
+    built: Callable[..., Path], ask: Callable[..., Any]
+) -> None:
+    folder = built(*lines(20), without_lexical="dense")
+    name = index_of(folder)
+    ask(lambda c: c.indices.put_settings(index=name, settings={"blocks.write": None}))
+    ask(lambda c: c.delete(index=name, id="d3", refresh=True))
+    with rankwell.open(folder) as collection:
+        [note] = collection.search("word1").degraded
+        assert "holds 19 documents, the version has 20; run rankwell index" in note
+        index_collection(folder)
+        assert collection.search("word1").degraded == ()
 
 
 def test_vectors_in_the_cluster_give_the_dense_candidates(built: Callable[..., Path]) -> None:
@@ -358,6 +483,17 @@ def test_an_index_of_the_users_own_can_be_imported(
         (["--elasticsearch", "{url}"], 2, "needs --index NAME and --fields"),
         (["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--beir", "b"], 2, "takes"),
         (["--index", "a", "--fields", "x"], 2, "go with --elasticsearch URL"),
+        (["--user", "me"], 2, "go with --elasticsearch URL"),
+        (
+            ["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--user", "me"],
+            2,
+            "user is given without password_env",
+        ),
+        (
+            ["--elasticsearch", "{url}", "--index", "a", "--fields", "x", "--ca-file", "none.pem"],
+            2,
+            "none.pem is not a file",
+        ),
         (["--elasticsearch", "{url}", "--index", "no", "--fields", "x"], 2, "no such index"),
         (["--elasticsearch", "{url}", "--index", "no", "--fields", "x^y"], 2, "fields has 'x^y'"),
         (["--elasticsearch", "es:9200", "--index", "no", "--fields", "x"], 2, "urls has 'es:9200'"),
@@ -391,8 +527,9 @@ def test_rank_biased_overlap_of_known_lists() -> None:
     assert rank_biased_overlap(list("abc"), list("axy")) == pytest.approx(1.72 / 2.71)
 
 
-def test_both_engines_give_the_same_order(cluster: Any, tmp_path: Path) -> None:
+def test_both_engines_select_the_same_candidates(cluster: Any, tmp_path: Path) -> None:
     found: dict[str, Any] = {}
+    own: dict[str, list[list[str]]] = {}
     for engine in ("tantivy", "elasticsearch"):
         folder = tmp_path / engine
         folder.mkdir()
@@ -400,7 +537,7 @@ def test_both_engines_give_the_same_order(cluster: Any, tmp_path: Path) -> None:
             config_of_beir(folder, SAMPLES / "cranfield"),
             words=WordsConfig(dimensions=2, epochs=1),
             dense=DenseConfig(encoder="sif"),
-            lexical=LexicalConfig(engine=engine),
+            lexical=LexicalConfig(engine=engine, k1=1.2, b=0.75),  # tantivy's own, which are fixed
             elasticsearch=ElasticsearchConfig(urls=(cluster.url,), replicas=0, timeout_ms=20_000),
         )
         assert isinstance(config.documents, DocumentsConfig)
@@ -408,8 +545,13 @@ def test_both_engines_give_the_same_order(cluster: Any, tmp_path: Path) -> None:
         index_collection(folder)
         with rankwell.open(folder) as collection:
             found[engine] = collection.evaluate(stages=["lexical"], measures="nDCG@10")
-    runs = [found[engine].runs["lexical"] for engine in found]
-    overlaps = [rank_biased_overlap(runs[0][q][:100], runs[1][q][:100]) for q in runs[0]]
+            queries = [q.text for q in read_queries(SAMPLES / "cranfield" / "queries.jsonl")]
+            # what the engine itself selects, before its scores are replaced by exact ones
+            asked = [collection.analyzer.query(query) for query in queries]
+            selected = collection._lexical.search(asked, 100).rows_QK.astype(str)
+            own[engine] = [[row for row in rows if row != "-1"] for rows in selected.tolist()]
+    overlaps = [rank_biased_overlap(*both) for both in zip(*own.values(), strict=True)]
+    assert len(overlaps) == 225
     assert sum(overlaps) / len(overlaps) >= 0.98
     figures = [found[engine].measures["lexical"]["nDCG@10"] for engine in found]
     assert figures[0] == pytest.approx(figures[1], abs=0.005)

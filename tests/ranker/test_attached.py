@@ -3,13 +3,16 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import rankwell
+from rankwell.cli import app
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import (
     DocumentsConfig,
@@ -22,7 +25,7 @@ from rankwell.data.config import (
 from rankwell.data.errors import FilterError, InputError, MissingIndex, NotFound
 from rankwell.data.records import Document
 from rankwell.evaluation.judged import load_judged
-from rankwell.indexer.adding import add_documents, delete_documents
+from rankwell.indexer.adding import add_documents, delete_documents, withdraw_changes
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.attached import AttachedCollection
@@ -172,7 +175,27 @@ def test_texts_from_elsewhere_score_as_the_indexs_own(opened: AttachedCollection
         opened.rerank("piano", ["a", "b"], ["a"])
 
 
-def test_what_others_write_is_found_at_once(
+def test_a_query_longer_than_a_cluster_takes_is_asked_with_its_first_words(
+    opened: AttachedCollection,
+) -> None:
+    result = opened.search("otters " + " ".join(f"w{n}" for n in range(20_000)), 10)
+    assert sorted(ids(result)) == [f"otter-{n}" for n in range(6)]
+    assert result.degraded == ("only the first 512 of the 20001 words were used",)
+
+
+def test_a_filter_changes_no_score_of_reciprocal_ranks(
+    opened: AttachedCollection, folder: Path
+) -> None:
+    config = replace(opened.config, fusion=replace(opened.config.fusion, method="rrf"))
+    with AttachedCollection(folder, opened.version, config, with_ranker=False) as rrf:
+        plain = {h.doc_id: h.score for h in rrf.search("volcano by day", 50).hits}
+        behind = rrf.search("volcano by day", 50, filter={"topic": "volcano"}).hits
+    assert len(behind) == 6
+    for hit in behind:
+        assert hit.score == pytest.approx(plain[hit.doc_id]), hit.doc_id
+
+
+def test_what_others_write_is_found_when_the_index_refreshes(
     opened: AttachedCollection, ask: Callable[..., Any]
 ) -> None:
     index = opened.config.elasticsearch.index
@@ -211,9 +234,13 @@ def test_changes_and_tuning_are_refused(opened: AttachedCollection, folder: Path
         lambda: opened.delete("otter-1"),
         lambda: delete_documents(folder, ["otter-1"]),
         lambda: add_documents(folder, [folder / "queries.tsv"]),
+        lambda: withdraw_changes(folder, ["otter-1"]),
     ):
         with pytest.raises(InputError, match=r"index live-.*, which is never written to"):
             change()
+    done = CliRunner().invoke(app, ["delete", str(folder), "otter-1", "--erase"])
+    assert done.exit_code == 2
+    assert "which is never written to" in " ".join(done.stderr.split())
     judged = load_judged(load_config(folder), folder, "train")
     with pytest.raises(InputError, match="tune does not take attached collections"):
         tune(opened, judged)

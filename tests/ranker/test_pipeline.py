@@ -1,5 +1,6 @@
 """The operators of the pipeline, and what each stage does with its candidates."""
 
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -248,7 +249,10 @@ def test_reciprocal_ranks_count_both_complete_orders_and_ties_share_the_better_r
     scored = Scored(np.arange(4), lexical_K, dense_K, lexical_K)
     # ranks 2, 1, 2, 4 and 4, 3, 1, 2
     expected = [1 / 62 + 1 / 64, 1 / 61 + 1 / 63, 1 / 62 + 1 / 61, 1 / 64 + 1 / 62]
-    assert reciprocal_ranks(scored).tolist() == pytest.approx(expected)
+    assert reciprocal_ranks(scored, scored).tolist() == pytest.approx(expected)
+    behind_a_filter = scored.take(np.array([3, 0]))
+    found = reciprocal_ranks(behind_a_filter, scored).tolist()
+    assert found == pytest.approx([expected[3], expected[0]])
 
 
 def test_rrf_orders_the_fused_stage_and_leaves_the_convex_score_to_the_ranker(request_of):
@@ -285,3 +289,66 @@ def test_an_engine_that_is_down_leaves_the_other_only_where_the_request_allows_i
     assert [part.time.name for part in left.trail] == ["lexical", "dense", "fused"]
     alone = first_stage.dense(Ranking.start(request))
     assert sorted(left.scored.rows_K.tolist()) == sorted(alone.scored.rows_K.tolist())
+
+
+@dataclass(frozen=True)
+class BrokenWithoutFilter:
+    engine: FakeEngine
+
+    def search(self, queries, k, mask_N=None):
+        if mask_N is None:
+            raise Unavailable("the cluster went down")
+        return self.engine.search(queries, k, mask_N)
+
+
+def test_a_reference_list_that_lacks_an_engine_is_said_of_the_search(request_of, first_stage):
+    lexical = replace(first_stage.lexical, engine=BrokenWithoutFilter(first_stage.lexical.engine))
+    request = replace(request_of("wing"), mask_N=np.ones(NUM_DOCS, bool), without_lexical=True)
+    found = replace(first_stage, lexical=lexical)(Ranking.start(request))
+    assert found.degraded == ("without lexical candidates: the cluster went down",)
+
+
+def test_a_filter_changes_no_score_of_reciprocal_ranks(request_of, first_stage):
+    stage = replace(first_stage, method="rrf")
+    whole = stage(Ranking.start(request_of("wing")))
+    plain = dict(zip(whole.scored.rows_K.tolist(), whole.scores_K.tolist(), strict=True))
+    mask_N = np.arange(NUM_DOCS) % 3 == 0
+    behind = stage(Ranking.start(replace(request_of("wing"), mask_N=mask_N)))
+    assert len(behind.scored) > 0
+    for row, score in zip(behind.scored.rows_K.tolist(), behind.scores_K.tolist(), strict=True):
+        assert score == pytest.approx(plain[row])
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An engine that answers only once another one was asked."""
+
+    engine: FakeEngine
+    other: threading.Event
+
+    def search(self, queries, k, mask_N=None):
+        assert self.other.wait(30)
+        return self.engine.search(queries, k, mask_N)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """An engine that tells that it was asked."""
+
+    engine: FakeEngine
+    asked: threading.Event
+
+    def search(self, queries, k, mask_N=None):
+        self.asked.set()
+        return self.engine.search(queries, k, mask_N)
+
+
+def test_the_dense_stage_runs_while_a_cluster_is_waited_for(request_of, first_stage):
+    plain = first_stage(Ranking.start(request_of("wing")))
+    asked = threading.Event()
+    lexical = replace(first_stage.lexical, engine=Waiting(first_stage.lexical.engine, asked))
+    dense = replace(first_stage.dense, engine=Telling(first_stage.dense.engine, asked))
+    found = fuse(lexical, dense, beside=True)(Ranking.start(request_of("wing")))
+    assert [left.time.name for left in found.trail] == ["lexical", "dense", "fused"]
+    assert found.scored.rows_K.tolist() == plain.scored.rows_K.tolist()
+    assert found.scores_K.tolist() == plain.scores_K.tolist()

@@ -33,6 +33,13 @@ def test_unknown_words_of_a_text_have_vectors_where_they_were_trained(collection
     assert texts.words_of(texts.forward.document(0)).tolist() == [2, -1, 0]
 
 
+def test_texts_share_the_collections_table_of_words_and_add_their_own(collection, analyzer):
+    pool, encoder = collection
+    texts = pool_of_texts(pool, analyzer, encoder, ["", ""], ["wing gust", "zeppelin"])
+    assert texts.word_of_V is pool.word_of_V
+    assert texts.word_of_extra.tolist() == [2, -1]
+
+
 def test_a_text_has_the_vector_that_the_encoder_gives_it_in_half_precision(collection, analyzer):
     pool, encoder = collection
     texts = pool_of_texts(pool, analyzer, encoder, ["wing"], ["drag drag"])

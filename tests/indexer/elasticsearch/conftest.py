@@ -71,3 +71,31 @@ def content_of(connection: Connection, tmp_path: Path) -> Callable[..., Content]
         return Content(config, "analysis", forward, store, **parts)
 
     return build
+
+
+class HalfThere:
+    """An index of two shards in the place of another, one of which no node holds."""
+
+    LIMIT = "routing.allocation.total_shards_per_node"
+
+    def __init__(self, ask: Callable[..., Any], index: str, mappings: Any) -> None:
+        self._ask, self._index = ask, index
+        settings = {"number_of_shards": 2, "number_of_replicas": 0, self.LIMIT: 1}
+        ask(lambda c: c.indices.delete(index=index))
+        ask(
+            lambda c: c.indices.create(
+                index=index, settings=settings, mappings=mappings, wait_for_active_shards="0"
+            )
+        )
+
+    def make_whole(self) -> None:
+        self._ask(lambda c: c.indices.put_settings(index=self._index, settings={self.LIMIT: None}))
+        self._ask(
+            lambda c: c.cluster.health(index=self._index, wait_for_status="green", timeout="30s")
+        )
+
+
+@pytest.fixture
+def half_there(ask: Callable[..., Any]) -> Callable[..., HalfThere]:
+    """Returns a function that puts an index in the place of another, of which a half is away."""
+    return lambda index, mappings=None: HalfThere(ask, index, mappings)

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rankwell.data.analysis import Analyzer
+from rankwell.data.config import AnalysisConfig
 from rankwell.data.errors import InputError, MissingIndex, Unavailable
 from rankwell.data.records import Document
+from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.elasticsearch import engine as engine_module
 from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine, ElasticsearchVectors
@@ -20,10 +25,12 @@ from rankwell.indexer.elasticsearch.owned import (
     follow,
     leftovers,
 )
+from rankwell.indexer.vectors import DocumentVectors, save_vectors
 
 pytestmark = pytest.mark.elasticsearch
 
 Ask = Callable[..., Any]
+QUERIES = Analyzer.configured(AnalysisConfig()).query
 
 
 def documents(num_documents: int, **changed: str) -> list[Document]:
@@ -294,7 +301,11 @@ def test_vectors_in_the_index_give_their_neighbours_behind_any_filter(
         *documents(400), cluster=connection.config, vectors_ND=vectors_ND, encoder="e"
     )
     record, _ = ensure_index(connection, content)
-    engine = ElasticsearchVectors(connection, record)
+
+    def beside() -> Any:
+        raise AssertionError("these filters are short enough to go into the search")
+
+    engine = ElasticsearchVectors(connection, record, beside)
     queries_QD = draws.normal(size=(5, 64)).astype(np.float32)
     half = np.arange(400) % 2 == 0
     for mask_N in (None, half, np.arange(400) < 30):
@@ -312,42 +323,175 @@ def test_vectors_in_the_index_give_their_neighbours_behind_any_filter(
     assert (engine.search(queries_QD[:1], 3, np.zeros(400, bool)).rows_QK == -1).all()
 
 
-def test_facets_count_all_matches_and_explanations_are_the_servers(
+def test_a_filter_too_long_for_a_search_asks_the_index_beside(
+    connect: Callable[..., Connection],
+    content_of: Callable[..., Content],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(engine_module, "_MAX_ROWS_IN_GRAPH", 10)
+    connection = connect(vectors="float")
+    vectors_ND = np.array([[1 - n / 400, n / 400] for n in range(400)], np.float16)
+    content = content_of(
+        *documents(400), cluster=connection.config, vectors_ND=vectors_ND, encoder="e"
+    )
+    record, _ = ensure_index(connection, content)
+    opened: list[FaissEngine] = []
+
+    def beside() -> FaissEngine:
+        save_vectors(tmp_path / "beside", DocumentVectors.of(vectors_ND))
+        opened.append(FaissEngine.build(tmp_path / "beside"))
+        return opened[-1]
+
+    engine = ElasticsearchVectors(connection, record, beside)
+    query_QD = np.array([[1.0, 0.0]], np.float32)
+    few = np.arange(400) < 10
+    assert engine.search(query_QD, 5, few).rows_QK.tolist() == [[0, 1, 2, 3, 4]]
+    assert opened == []
+    farthest = np.arange(400) >= 350  # of the nearest 192, which it used to ask for, it lets none
+    for _ in range(2):
+        rows_K = engine.search(query_QD, 20, farthest).rows_QK[0]
+        assert rows_K.tolist() == list(range(350, 370))
+    assert len(opened) == 1
+    engine.close()
+
+
+def test_explanations_are_the_servers_and_none_where_it_has_none(
     connection: Connection, content_of: Callable[..., Content]
 ) -> None:
-    from rankwell.data.analysis import Analyzer
-    from rankwell.data.config import AnalysisConfig
-
-    given = [
-        Document(f"d{n}", "apple" if n % 3 else "pear", "", {"kind": f"k{n % 2}", "big": n > 9})
-        for n in range(12)
-    ]
-    record, _ = ensure_index(connection, content_of(*given))
+    record, _ = ensure_index(connection, content_of(*documents(12, d1="apple", d2="apple pear")))
     engine = ElasticsearchEngine(connection, record)
-    query = Analyzer.configured(AnalysisConfig()).query("apples")
-    assert engine.facets(query, ["kind", "big"], 5) == {
-        "kind": {"k0": 4, "k1": 4},
-        "big": {"false": 6, "true": 2},
-    }
-    rows = np.arange(12) < 4
-    assert engine.facets(query, ["kind"], 5, rows) == {"kind": {"k0": 1, "k1": 1}}
+    query = QUERIES("apples")
     explained = engine.explain(query, "d1")
     assert explained["value"] == pytest.approx(float(engine.search([query], 1).scores_QK[0, 0]))
     assert "weight(terms:appl" in str(explained)
+    assert engine.explain(query, "never there") is None
+    away = Connection(replace(connection.config, urls=("http://127.0.0.1:1",), retries=0))
+    assert ElasticsearchEngine(away, record).explain(query, "d1") is None
+    away.close()
+
+
+def test_an_index_that_is_partly_away_is_waited_for_and_never_deleted(
+    connect: Callable[..., Connection],
+    ask: Ask,
+    content_of: Callable[..., Content],
+    half_there: Callable[..., Any],
+) -> None:
+    connection = connect(wait_s=1, timeout_ms=500)
+    content = content_of(*documents(30))
+    record, _ = ensure_index(connection, content)
+    engine = ElasticsearchEngine(connection, record)
+    half = half_there(record.index)
+    made = state_of(ask, record)["settings"]["index"]["uuid"]
+    for question in (lambda: ensure_index(connection, content), engine.check):
+        with pytest.raises(Unavailable) as caught:
+            question()
+        assert not isinstance(caught.value, MissingIndex)  # it is there, and not said to be wrong
+    assert state_of(ask, record)["settings"]["index"]["uuid"] == made
+    half.make_whole()  # only now its count is known, and that it is another
+    assert ensure_index(connection, content)[1].sent == 30
+
+
+def test_other_replicas_reach_an_index_that_is_there(
+    connect: Callable[..., Connection], ask: Ask, content_of: Callable[..., Content]
+) -> None:
+    content = content_of(*documents(3))
+    record, _ = ensure_index(connect(), content)
+    other = connect(replicas=1)
+    config = replace(content.config, elasticsearch=other.config)
+    assert ensure_index(other, replace(content, config=config))[1].sent == 0
+    assert state_of(ask, record)["settings"]["index"]["number_of_replicas"] == "1"
+
+
+def test_the_last_steps_of_a_load_can_be_taken_again(
+    connection: Connection, ask: Ask, content_of: Callable[..., Content]
+) -> None:
+    before = content_of(*documents(20))
+    old, _ = ensure_index(connection, before)
+    content = content_of(*documents(19, d4="four"))
+    record, _ = ensure_index(connection, content, (old, before))
+    # as an interruption leaves it: blocked for writing, and with the alias of a load
+    ask(lambda c: c.indices.put_alias(index=record.index, name=f"{record.index}-load"))
+    ensure_index(connection, content, (old, before))
+    state = state_of(ask, record)
+    assert (state["aliases"], state["settings"]["index"]["blocks"]) == ({}, {"write": "true"})
+    assert len(stored(ask, record)) == 19
+
+
+def test_a_clone_that_was_not_finished_is_not_taken_for_a_load(
+    connection: Connection, ask: Ask, content_of: Callable[..., Content]
+) -> None:
+    before = content_of(*documents(20))
+    old, _ = ensure_index(connection, before)
+    content = content_of(*documents(19, d4="four"))
+    name = content.record().index
+    ask(  # as an interruption leaves it: before the clone has a _meta of its own
+        lambda c: c.indices.clone(
+            index=old.index,
+            target=name,
+            settings={"index.blocks.write": None},
+            aliases={f"{name}-load": {}},
+        )
+    )
+    record, loaded = ensure_index(connection, content)
+    assert (loaded.sent, loaded.indexed) == (19, 19)
+    found = stored(ask, record)
+    assert (len(found), found["d4"]["text"]) == (19, "four")
+
+
+def test_a_load_whose_count_differs_in_the_end_begins_from_nothing(
+    connect: Callable[..., Connection], ask: Ask, content_of: Callable[..., Content]
+) -> None:
+    connection = connect(bulk_documents=10, bulk_in_flight=1)
+    content = content_of(*documents(30), cluster=connection.config)
+    name = content.record().index
+
+    def progress(step: str, done: int, total: int | None = None) -> None:
+        if done == 20:  # somebody else writes into it
+            ask(lambda c: c.index(index=name, id="foreign", document={"row": 99}))
+
+    with pytest.raises(Unavailable, match="holds 31 documents after the load, 30 were sent"):
+        ensure_index(connection, content, progress=progress)
+    assert ensure_index(connection, content)[1].indexed == 30
+
+
+def test_names_of_indexes_tell_collections_apart_that_no_letter_tells(
+    content_of: Callable[..., Content],
+) -> None:
+    plain = content_of(*documents(1))
+
+    def named(name: str) -> str:
+        collection = replace(plain.config.collection, name=name)
+        return alias_name(replace(plain.config, collection=collection))
+
+    assert named("books") == "rankwell-books"
+    assert named("Books").startswith("rankwell-books-")
+    names = {named(name) for name in ("книги", "βιβλία", "books", "Books", "bo oks")}
+    assert len(names) == 5
+
+
+def test_two_folders_of_one_name_leave_each_others_indexes_alone(
+    connection: Connection, content_of: Callable[..., Content]
+) -> None:
+    one = replace(content_of(*documents(3)), owner="one")
+    other = replace(one, owner="other")
+    records = [ensure_index(connection, content)[0].index for content in (one, other)]
+    assert len(set(records)) == 2
+    assert leftovers(connection, one.config, set(), "one") == records[:1]
+    assert leftovers(connection, one.config, set(), "other") == records[1:]
 
 
 def test_a_search_of_a_gone_index_says_how_to_get_it_back(
     connection: Connection, content_of: Callable[..., Content]
 ) -> None:
-    from rankwell.data.analysis import Analyzer
-    from rankwell.data.config import AnalysisConfig
-
     record, _ = ensure_index(connection, content_of(*documents(3)))
     engine = ElasticsearchEngine(connection, record)
     delete_index(connection, record.index)
-    query = Analyzer.configured(AnalysisConfig()).query("common")
+    query = QUERIES("common")
     for queries in ([query], [query, query]):  # by one search, and by several at once
-        with pytest.raises(MissingIndex, match=r"is gone from its cluster; run rankwell index to"):
+        with pytest.raises(
+            MissingIndex, match=r"is gone from its cluster; run rankwell index, which"
+        ):
             engine.search(queries, 3)
     with pytest.raises(MissingIndex, match="is gone from its cluster"):
         engine.check()

@@ -4,6 +4,7 @@ import json
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.errors import ConfigError, InputError, MissingIndex, RankwellError, Unavailable
-from rankwell.indexer.elasticsearch.connection import Connection, Fault
+from rankwell.indexer.elasticsearch.connection import Busy, Connection, Fault
 from rankwell.indexer.elasticsearch.waiting import Patience
 
 DOWN = "http://127.0.0.1:1"  # no one listens there
@@ -27,7 +28,12 @@ REAL = {
 class Answers:
     """A server that gives the next of some answers, and the last one from then on."""
 
-    def __init__(self, *answers: tuple[int, Any], headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *answers: tuple[int, Any],
+        headers: dict[str, str] | None = None,
+        after_s: float = 0.0,
+    ) -> None:
         self.asked: list[tuple[str, str | None]] = []
         self.answers = list(answers)
         outer = self
@@ -35,6 +41,7 @@ class Answers:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append((self.path, self.headers["authorization"]))
+                time.sleep(after_s)
                 one = len(outer.answers) == 1
                 status, body = outer.answers[0] if one else outer.answers.pop(0)
                 raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -201,6 +208,52 @@ def test_searches_of_a_cluster_that_is_down_fail_at_once_and_loads_go_on() -> No
         connection.call(lambda c: c.info(), Patience(1, 0))
     with pytest.raises(Unavailable, match="cannot be reached"):
         connection.call(lambda c: c.info(), Patience(0.2))
+    connection.close()
+
+
+def test_a_load_that_waits_for_nothing_still_waits_for_an_answer(
+    answering: Callable[..., Answers],
+) -> None:
+    server = answering((200, REAL), after_s=0.2)
+    connection = Connection(ElasticsearchConfig(urls=(server.url,), wait_s=0))
+    assert connection.check(connection.loading()) == "8.19.1"
+    connection.close()
+
+
+def test_who_starts_up_is_asked_again_who_it_is(answering: Callable[..., Answers]) -> None:
+    server = answering((503, {}), (200, REAL))
+    connection = Connection(ElasticsearchConfig(urls=(server.url,)))
+    assert connection.check(Patience(5, 1)) == "8.19.1"
+    connection.close()
+
+
+def test_an_only_host_has_the_whole_time_and_one_of_several_half_of_the_rest() -> None:
+    one = Connection(ElasticsearchConfig(urls=(DOWN,)))
+    several = Connection(ElasticsearchConfig(urls=(DOWN, "http://127.0.0.1:2")))
+    assert one._try_s(Patience(100, 2), 1, 500) == pytest.approx(100, rel=0.1)
+    assert [several._try_s(Patience(100, 2), tries, 500) for tries in (1, 2, 3)] == pytest.approx(
+        [50, 50, 100], rel=0.1
+    )
+    assert several._try_s(Patience(100, 2), 3, 10) == 10
+    assert one._try_s(Patience(0), 1, 60) == 60
+    one.close()
+    several.close()
+
+
+def test_an_answer_that_says_inside_that_it_is_busy_is_asked_for_again(
+    answering: Callable[..., Answers],
+) -> None:
+    server = answering((200, REAL))
+    connection = Connection(ElasticsearchConfig(urls=(server.url,)))
+    answers: list[Any] = [Busy("one of several searches had no room"), {"hits": 3}]
+
+    def ask(client: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Busy):
+            raise answer
+        return answer
+
+    assert connection.call(ask, Patience(5, 1)) == {"hits": 3}
     connection.close()
 
 

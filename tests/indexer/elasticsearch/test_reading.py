@@ -12,10 +12,10 @@ from rankwell.data.config import CollectionConfig, Config, DocumentsConfig
 from rankwell.data.errors import FilterError, InputError, Unavailable
 from rankwell.data.records import Document, Rejected
 from rankwell.indexer.elasticsearch import reading
-from rankwell.indexer.elasticsearch.attached import AttachedIndex, check_attached
+from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.mappings import read_mapping
-from rankwell.indexer.elasticsearch.reading import read_index, sample_index
+from rankwell.indexer.elasticsearch.reading import read_index, record_of_hit, sample_index
 from rankwell.indexer.starting import config_of_elasticsearch
 
 pytestmark = pytest.mark.elasticsearch
@@ -95,9 +95,21 @@ def test_an_index_that_is_lost_while_it_is_read_ends_the_reading(
 def test_a_text_that_is_none_is_rejected_with_its_id(
     connection: Connection, ask: Ask, filled: str
 ) -> None:
-    ask(lambda c: c.index(index=filled, id="odd", document={"body": {"en": 7}}, refresh=True))
+    ask(lambda c: c.index(index=filled, id="odd", document={"body": {"en": True}}, refresh=True))
     [rejected] = [r for _, r in read_index(connection, filled, TEXTS) if isinstance(r, Rejected)]
-    assert rejected.reason == "'odd': 'body.en' is a int, expected a string"
+    assert rejected.reason == "'odd': 'body.en' is a bool, expected a string"
+
+
+def test_a_number_is_a_text_and_what_stands_beside_a_text_is_kept() -> None:
+    source = {"title": 1984, "body": {"en": ["one", 2], "year": 1949}, "kind": "novel"}
+    record = record_of_hit({"_id": "a", "_source": source}, ("title", "body.en"))
+    assert record == {
+        "_id": "a",
+        "title": "1984",
+        "body": {"year": 1949},
+        "kind": "novel",
+        "body.en": "one\n2",
+    }
 
 
 def test_a_sample_is_random_and_the_same_again(
@@ -139,18 +151,18 @@ def test_an_index_is_checked_against_what_is_said_of_it(
     config = config_for(filled, cluster.url, *fields)
     config = replace(config, documents=replace(TEXTS, **documents))
     with pytest.raises(InputError, match=sentence):
-        check_attached(connection, config)
+        AttachedIndex(connection, config)
 
 
 def test_an_index_that_is_not_there_or_keeps_no_source_is_said(
     cluster: Any, connection: Connection, ask: Ask, index: str
 ) -> None:
     with pytest.raises(InputError, match=r"has no such index: .* check the name of the index"):
-        check_attached(connection, config_for(index, cluster.url))
+        AttachedIndex(connection, config_for(index, cluster.url))
     mappings = {"_source": {"enabled": False}, **MAPPINGS}
     ask(lambda c: c.indices.create(index=index, mappings=mappings))
     with pytest.raises(InputError, match="keeps no _source"):
-        check_attached(connection, config_for(index, cluster.url))
+        AttachedIndex(connection, config_for(index, cluster.url))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""An attached index on the real server: what its searches give, and when they are asked again."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rankwell.data.config import Config, DocumentsConfig
+from rankwell.data.errors import Unavailable
+from rankwell.indexer.elasticsearch.attached import AttachedIndex
+from rankwell.indexer.elasticsearch.connection import Connection
+
+pytestmark = pytest.mark.elasticsearch
+
+Ask = Callable[..., Any]
+MAPPINGS = {"properties": {"body": {"type": "text"}, "kind": {"type": "keyword"}}}
+FILTERS = (None, {"kind": "novel"})
+
+
+@pytest.fixture
+def attached(connect: Callable[..., Connection]) -> Callable[..., AttachedIndex]:
+    """Returns a function that attaches an index by name."""
+
+    def attach(index: str, **settings: Any) -> AttachedIndex:
+        connection = connect(index=index, fields=("body",), **settings)
+        documents = DocumentsConfig(title_fields=(), text_fields=("body",))
+        config = Config(documents=documents, elasticsearch=connection.config)
+        return AttachedIndex(connection, config)
+
+    return attach
+
+
+def fill(ask: Ask, index: str, *ids: str) -> None:
+    """Makes an index with a novel of each id."""
+    ask(lambda c: c.indices.create(index=index, mappings=MAPPINGS))
+    lines = [
+        part
+        for doc_id in ids
+        for part in ({"index": {"_id": doc_id}}, {"body": f"a whale {doc_id}", "kind": "novel"})
+    ]
+    ask(lambda c: c.bulk(index=index, operations=lines, refresh=True))
+
+
+@pytest.fixture
+def alias(ask: Ask, index: str) -> Iterator[str]:
+    """An alias over two indexes that share an id."""
+    parts = [f"{index}-one", f"{index}-two"]
+    fill(ask, parts[0], "a", "b")
+    fill(ask, parts[1], "b", "c")
+    for part in parts:
+        ask(lambda c, part=part: c.indices.put_alias(index=part, name=f"{index}-all"))
+    yield f"{index}-all"
+    ask(lambda c: c.indices.delete(index=parts))
+
+
+def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
+    alias: str, attached: Callable[..., AttachedIndex]
+) -> None:
+    index = attached(alias)
+    for hits in index.search("whale", 10, FILTERS):
+        assert sorted(document.doc_id for document in hits.documents) == ["a", "b", "c"]
+        assert len(hits.scores_K) == 3
+        assert (hits.scores_K[:-1] >= hits.scores_K[1:]).all()
+    assert index.known(["b", "x", "c"]).tolist() == [True, False, True]
+    assert index.document("b").text == "a whale b"
+
+
+@pytest.mark.parametrize("filters", [FILTERS[:1], FILTERS])
+def test_a_search_without_a_shard_is_asked_again_until_it_is_back(
+    ask: Ask,
+    index: str,
+    attached: Callable[..., AttachedIndex],
+    half_there: Callable[..., Any],
+    filters: Any,
+) -> None:
+    fill(ask, index, "a")
+    opened = attached(index, timeout_ms=30_000, retries=10)
+    half = half_there(index, MAPPINGS)
+    relief = threading.Timer(0.7, half.make_whole)
+    relief.start()
+    try:
+        found = opened.search("whale", 30, filters)
+    finally:
+        relief.join(60)
+    assert [len(hits.documents) for hits in found] == [0] * len(filters)
+
+
+def test_half_an_index_answers_nothing_and_trips_the_breaker(
+    ask: Ask,
+    index: str,
+    attached: Callable[..., AttachedIndex],
+    half_there: Callable[..., Any],
+) -> None:
+    fill(ask, index, "a")
+    opened = attached(index, retries=0)
+    half_there(index, MAPPINGS)
+    for question in (
+        lambda: opened.search("whale", 5, FILTERS),
+        lambda: opened.known(["1"]),
+        lambda: opened.document("1"),
+    ):
+        with pytest.raises(Unavailable, match="search_phase_execution_exception"):
+            question()
+    with pytest.raises(Unavailable, match="failed 3 times in a row"):
+        opened.search("whale", 5, FILTERS)
