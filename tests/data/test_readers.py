@@ -59,7 +59,7 @@ NUMBERED = [Document("d1", "one", "T", {"year": 1958}), Document("d2", "two")]
         ("a.jsonl.gz", gzip.compress(JSONL, mtime=0), NUMBERED),
         (
             "members.jsonl.gz",
-            gzip.compress(JSONL[:57], mtime=0) + gzip.compress(JSONL[57:]),
+            gzip.compress(JSONL[:57], mtime=0) + gzip.compress(JSONL[57:], mtime=0),
             NUMBERED,
         ),
         ("a.JSONL.GZ", gzip.compress(JSONL, mtime=0), NUMBERED),
