@@ -39,7 +39,8 @@ def check_canaries(path: Path, encoder: CollectionEncoder) -> float:
             # versions of before hold no queries: theirs were encoded as documents
             written_ND = np.array(content.get(name, content["vectors"]), np.float32)
             differences_ND = np.abs(written_ND.reshape(now_ND.shape) - now_ND)
-            worst = max(worst, float(differences_ND.max(initial=0.0)))
+            # a NaN stays one, which max() would lose
+            worst = float(np.maximum(worst, differences_ND.max(initial=0.0)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedVersion(f"{path} cannot be used: {error}") from None
     if not worst <= encoder.tolerance:

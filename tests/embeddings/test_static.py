@@ -53,7 +53,7 @@ def test_a_text_encodes_as_its_row_of_the_forward_index(
 
 def test_words_of_names_the_trained_word_of_each_surface_form(forward_of: Forward) -> None:
     forward = forward_of("cyan unknown unknown", "red")
-    found = hand_made().words_of(forward).tolist()
+    found = hand_made().word_vectors.words_of(forward).tolist()
     assert dict(zip(forward.vocabulary.surfaces, found, strict=True)) == {
         "unknown": -1,
         "cyan": 2,

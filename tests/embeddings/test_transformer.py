@@ -177,7 +177,7 @@ def test_what_changes_in_a_folder_is_caught(make: Make, tmp_path: Path, part: st
         name = next(name for name in weights if name.endswith("word_embeddings.weight"))
         weights[name] = -weights[name]
         path = folder / "model" / "model.safetensors"
-        save_file(weights, path)
+        save_file(weights, path, {"format": "pt"})
         summary = json.loads((folder / "encoder.json").read_text())
         assert path.stat().st_size == summary["files"]["model.safetensors"]["size_bytes"]
     with pytest.raises(
