@@ -184,8 +184,8 @@ def _fingerprint(
     settings: list[float], start_VD: NDArray[np.float32], stem_V: NDArray[np.int64], pairs: Pairs
 ) -> str:
     digest = hashlib.sha256(json.dumps([settings, pairs.fingerprint]).encode())
-    digest.update(memoryview(np.ascontiguousarray(start_VD)))
-    digest.update(memoryview(np.ascontiguousarray(stem_V)))
+    digest.update(np.ascontiguousarray(start_VD).data)
+    digest.update(np.ascontiguousarray(stem_V).data)
     return digest.hexdigest()[:16]
 
 

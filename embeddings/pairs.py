@@ -109,7 +109,7 @@ class Pairs:
         digest = hashlib.sha256()
         for array in drawn_from:
             digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(memoryview(np.ascontiguousarray(array)))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     @property

@@ -105,7 +105,7 @@ class WordTask:
         )
         digest.update("\n".join(self.text.words).encode())
         for array in (self.text.counts_V, self.text.tokens_T, self.text.sentences):
-            digest.update(memoryview(np.ascontiguousarray(array)))  # the order of the words counts
+            digest.update(np.ascontiguousarray(array).data)  # the order of the words counts
         if self._given is not None:
             digest.update(self._given[1].tobytes())
         return digest.hexdigest()[:16]
