@@ -293,9 +293,10 @@ class _Driver:
             raise Unavailable(f"a worker or server could not start: {error}") from None
         self._deaths += 1
         if self._deaths > MAX_DEATHS:
+            why = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
             raise Unavailable(
                 f"workers or servers died {self._deaths} times without a step in between: "
-                f"{error}; the last checkpoint stands"
+                f"{why}; the last checkpoint stands"
             ) from None
         steps = len(self._run.report.curve)
         for place, server in enumerate(self._servers):
