@@ -77,6 +77,21 @@ def read_impressions(folder: Path) -> Iterator[Impression]:
         )
 
 
+def chosen_answers(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yields queries with the ids of documents that people chose for them: pairs to learn from.
+
+    Those are what was clicked or called a good answer, unless it was called none.
+
+    Args:
+        folder: the collection's.
+    """
+    for page in read_impressions(folder):
+        good = [doc_id for doc_id, relevance in page.judged.items() if relevance]
+        for doc_id in dict.fromkeys([*page.clicked, *good]):
+            if page.judged.get(doc_id, 1):
+                yield page.query, doc_id
+
+
 def events_of(content: bytes) -> Iterator[dict[str, Any]]:
     """Yields the events of a day's file, without lines that are not whole."""
     for line in content.splitlines():

@@ -186,7 +186,7 @@ def train_encoder_command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train the encoder again, on the documents and the training judgments.
+    """Train the encoder again, on the documents, the training judgments and the clicks.
 
     A transformer is fine-tuned: on judgments, or on queries made of the documents. Interrupted, its
     training goes on when it is run again. Started by torchrun, its processes train together.

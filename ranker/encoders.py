@@ -18,6 +18,7 @@ from typing import Any
 from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import MissingPackage
+from rankwell.data.impressions import chosen_answers
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import load_judgments, read_queries
 from rankwell.data.release import Gate
@@ -87,8 +88,9 @@ def train_encoder(
 
     Args:
         folder: the collection.
-        with_judgments: whether the training judgments are learnt from, where there are any.
-        pairs: queries with ids of documents that answer them, such as clicks, learnt from too.
+        with_judgments: whether the training judgments and the collection's own click log are learnt
+            from, where there are any.
+        pairs: queries with ids of documents that answer them, learnt from too.
         progress: told of the steps.
         gate: judges the version before it becomes live; None lets everything pass.
 
@@ -102,7 +104,7 @@ def train_encoder(
     config = load_config(folder)
     store = VersionStore(folder)
     scratch = folder / JOBS / _SCRATCH
-    pairs = list(pairs)
+    pairs = [*pairs, *(chosen_answers(folder) if with_judgments else ())]
     mapping = config.to_mapping()
     settings = {section: mapping[section] for section in ("collection", "dense", "finetuning")}
 

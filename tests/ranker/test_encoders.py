@@ -8,6 +8,7 @@ import pytest
 import rankwell
 from rankwell.data.config import DenseConfig, JudgmentsConfig, QueriesConfig, RankerConfig
 from rankwell.data.errors import InputError
+from rankwell.data.impressions import chosen_answers
 from rankwell.data.release import releases
 from rankwell.data.versions import EVALUATION, VersionStore
 from rankwell.embeddings import contrastive
@@ -94,6 +95,22 @@ def test_without_judgments_the_index_has_what_training_makes(folder):
     assert manifest(folder).fingerprints == before.fingerprints
     (folder / "train.tsv").write_text("q0 0 d0-0 0\n")
     assert train_encoder(folder).facts[JUDGED] == 0
+
+
+def test_what_people_chose_is_learnt_from_like_judgments(folder):
+    page = {"query_id": "p1", "query": "many topic4", "shown": ["d4-0", "d4-1", "d9-0"], "at": 1.0}
+    events = [
+        {"id": "1", "type": "impression", "policy": "000001:fused", **page},
+        {"id": "2", "type": "click", "policy": "000001:fused", "doc_id": "d4-1", **page},
+        {"id": "3", "type": "click", "policy": "000001:fused", "doc_id": "d9-0", **page},
+        {"id": "4", "type": "judgment", "doc_id": "d9-0", "relevance": 0, "policy": "", **page},
+        {"id": "5", "type": "judgment", "doc_id": "d4-0", "relevance": 1, "policy": "", **page},
+    ]
+    (folder / "clicks").mkdir()
+    (folder / "clicks" / "2026-11-01.jsonl").write_text("\n".join(map(json.dumps, events)))
+    assert list(chosen_answers(folder)) == [("many topic4", "d4-1"), ("many topic4", "d4-0")]
+    assert train_encoder(folder, with_judgments=False, gate=None).facts[JUDGED] == 0
+    assert train_encoder(folder, gate=None).facts[JUDGED] == 13
 
 
 def test_a_diverged_training_leaves_the_version_before(folder, monkeypatch):
