@@ -42,6 +42,7 @@ def _figures(collection: Collection) -> dict[str, Any]:
     if not path.exists():
         return {}
     found = json.loads(path.read_text())
-    stages = {name: of for name, of in found.items() if isinstance(of, Mapping) and of}
+    found_by_query = {name: of for name, of in found.items() if name != "judgments"}
+    stages = {name: of for name, of in found_by_query.items() if isinstance(of, Mapping) and of}
     means = {name: (fmean(of.values()), len(of)) for name, of in stages.items()}
     return {"measure": found["measure"], "on": found["on"], "means": means}

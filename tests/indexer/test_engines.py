@@ -30,7 +30,7 @@ from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.elasticsearch import engine as elasticsearch_engine
 from rankwell.indexer.elasticsearch.building import ensure_index
 from rankwell.indexer.elasticsearch.connection import Connection
-from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine, ElasticsearchVectors
+from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
 from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
 from rankwell.indexer.lexical import TantivyEngine
 from rankwell.indexer.vectors import DocumentVectors, save_vectors
@@ -81,7 +81,6 @@ class Elasticsearch(Lexical):
 
     config: Config
     shards = 1
-    vectors = "none"
 
     @classmethod
     def engine(cls, folder: Path) -> Any:
@@ -92,18 +91,13 @@ class Elasticsearch(Lexical):
     def build(cls, folder: Path, levels: Sequence[int]) -> Any:
         texts = ["apple " * level + "pear " * (HIGHEST - level) for level in levels]
         documents = [Document(f"d{row}", text, "pear") for row, text in enumerate(texts)]
-        parts = (*analysed(folder, documents), *cls.more(levels))
-        content = Content(cls.config, "analysis", *parts)
+        content = Content(cls.config, "analysis", *analysed(folder, documents))
         connection = Connection(cls.config.elasticsearch)
         record, loaded = ensure_index(connection, content)
         connection.close()
         assert (loaded.sent, loaded.indexed) == (len(levels), len(levels))
         record.save(folder / "engine")
         return cls.engine(folder / "engine")
-
-    @staticmethod
-    def more(levels: Sequence[int]) -> tuple[Any, ...]:
-        return ()
 
 
 class ElasticsearchShardsHiding(Elasticsearch):
@@ -112,27 +106,9 @@ class ElasticsearchShardsHiding(Elasticsearch):
     shards = 3
 
 
-class ElasticsearchDense(Elasticsearch):
-    """Vectors as those of FAISS above, beside the documents in the cluster."""
-
-    vectors = "float"
-
-    @classmethod
-    def engine(cls, folder: Path) -> ElasticsearchVectors:
-        connection = Connection(cls.config.elasticsearch)
-        return ElasticsearchVectors(connection, IndexRecord.load(folder))
-
-    @staticmethod
-    def more(levels: Sequence[int]) -> tuple[Any, ...]:
-        vectors_ND = np.array([[level, 0.5, HIGHEST - level] for level in levels], np.float16)
-        return vectors_ND, "encoder"
-
-    queries = Dense.queries
-
-
 ELASTIC = [
     pytest.param(family, marks=pytest.mark.elasticsearch, id=family.__name__)
-    for family in (Elasticsearch, ElasticsearchShardsHiding, ElasticsearchDense)
+    for family in (Elasticsearch, ElasticsearchShardsHiding)
 ]
 FAMILY = [Lexical, LexicalHiding, Dense, *ELASTIC]
 draws = random.Random(0)
@@ -177,7 +153,6 @@ def family(request: pytest.FixtureRequest) -> Any:
             elasticsearch=ElasticsearchConfig(
                 urls=(request.getfixturevalue("cluster").url,),
                 shards=request.param.shards,
-                vectors=request.param.vectors,
                 replicas=0,
                 timeout_ms=20_000,
             ),

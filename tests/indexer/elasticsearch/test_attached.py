@@ -8,6 +8,7 @@ import pytest
 
 from rankwell.data.config import Config, DocumentsConfig
 from rankwell.data.errors import Unavailable
+from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.elasticsearch
 
 Ask = Callable[..., Any]
 MAPPINGS = {"properties": {"body": {"type": "text"}, "kind": {"type": "keyword"}}}
-FILTERS = (None, {"kind": "novel"})
+FILTERS = (NO_RESTRICTIONS, Restrictions(({"kind": "novel"},)))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from rankwell.data.cluster import ElasticsearchConfig
 from rankwell.data.config import CollectionConfig, Config, DocumentsConfig
 from rankwell.data.errors import FilterError, InputError, Unavailable
 from rankwell.data.records import Document, Rejected
+from rankwell.data.restrictions import Restrictions
 from rankwell.indexer.elasticsearch import reading
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
@@ -183,9 +184,9 @@ def test_filters_mean_what_they_mean_everywhere(
     engine = AttachedIndex(connection, config_for(filled, cluster.url))
     if numbers == "note":  # a text without a keyword beside it
         with pytest.raises(FilterError, match="'note' holds text without a keyword sub-field"):
-            engine.search("title", 20, [filter_])
+            engine.search("title", 20, [Restrictions((filter_,))])
         return
-    [hits] = engine.search("title", 20, [filter_])
+    [hits] = engine.search("title", 20, [Restrictions((filter_,))])
     assert sorted(document.doc_id for document in hits.documents) == [f"d{n}" for n in numbers]
 
 
