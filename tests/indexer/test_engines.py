@@ -73,7 +73,8 @@ class Dense:
 
     @staticmethod
     def queries(known: Sequence[bool]) -> Any:
-        return np.array([[float(is_known), 0, 0] for is_known in known], np.float32)
+        rows = [[float(is_known), 0, 0] for is_known in known]
+        return np.array(rows, np.float32).reshape(-1, 3)
 
 
 class Elasticsearch(Lexical):
