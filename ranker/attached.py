@@ -29,16 +29,9 @@ from rankwell.indexer.engines import cluster_of
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.live import LivePart
-from rankwell.ranker.pipeline import (
-    Found,
-    NamedStage,
-    Ranking,
-    Request,
-    Scorer,
-    Stage,
-    fused_order,
-)
+from rankwell.ranker.pipeline import NamedStage, Scorer, Stage, fused_order
 from rankwell.ranker.pool import Pool, pool_of_texts
+from rankwell.ranker.ranking import Found, Ranking, Request
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.terms import MAX_QUERY_WORDS, resolve
 

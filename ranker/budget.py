@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.ranker.pipeline import Ranking, Stage
+from rankwell.ranker.pipeline import Stage
+from rankwell.ranker.ranking import Ranking
 
 FEWEST = 10  # ranking fewer candidates changes no page
 

@@ -61,20 +61,11 @@ from rankwell.ranker.judging import (
     search_stages,
 )
 from rankwell.ranker.live import LivePart, LiveReader
-from rankwell.ranker.pipeline import (
-    Dense,
-    Features,
-    Lexical,
-    Rank,
-    Ranking,
-    Request,
-    Scorer,
-    Stage,
-    fuse,
-)
+from rankwell.ranker.pipeline import Dense, Features, Lexical, Rank, Scorer, Stage, fuse
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.pretrained import pretrained_ranker
 from rankwell.ranker.rankers import Ranker, load_ranker
+from rankwell.ranker.ranking import Ranking, Request
 from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.searching import Searchable

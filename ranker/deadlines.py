@@ -6,7 +6,8 @@ A running model call cannot be interrupted, so that its cost is predicted from w
 import time
 from dataclasses import dataclass, field, replace
 
-from rankwell.ranker.pipeline import Ranking, Stage
+from rankwell.ranker.pipeline import Stage
+from rankwell.ranker.ranking import Ranking
 
 _NEW_SHARE = 0.2
 # A stage that is always skipped would never be measured again, after one slow moment.

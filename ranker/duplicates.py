@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.ranker.pipeline import Ranking
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.ranking import Ranking
 
 SIMILARITY = 0.8
 NUM_HASHES = 128

@@ -17,9 +17,10 @@ from rankwell.ranker.collection import Collection
 from rankwell.ranker.features import Scored
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.learning import CUT, Example
-from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, fused_order
+from rankwell.ranker.pipeline import Features, Scorer, fused_order
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import in_deviations
+from rankwell.ranker.ranking import Ranking, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from rankwell.ranker.features import FEATURES
-from rankwell.ranker.pipeline import Ranking
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
+from rankwell.ranker.ranking import Ranking
 
 FUSED = FEATURES.index("fused")
 _LEAST_SIMILARITY = 0.5

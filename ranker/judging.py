@@ -12,7 +12,7 @@ from rankwell.data.progress import Progress, silent
 from rankwell.evaluation.judged import Judged, unjudged_share
 from rankwell.evaluation.measures import measure_run
 from rankwell.evaluation.runs import Run
-from rankwell.ranker.pipeline import Ranking
+from rankwell.ranker.ranking import Ranking
 
 FEW_QUERIES = 20
 

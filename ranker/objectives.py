@@ -24,9 +24,10 @@ from rankwell.ranker.examples import (
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.learning import CUT, Example, Learned, learn
-from rankwell.ranker.pipeline import Fuse, Ranking, Request, Scorer
+from rankwell.ranker.pipeline import Fuse, Scorer
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker
+from rankwell.ranker.ranking import Ranking, Request
 
 Settings = Mapping[str, Any]
 """Values of the configuration by `section.key`, as an Optuna study keeps them."""

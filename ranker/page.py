@@ -10,9 +10,9 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.records import Explanation, Hit
 from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
-from rankwell.ranker.pipeline import Ranking
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
+from rankwell.ranker.ranking import Ranking
 from rankwell.ranker.snippets import snippet
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from rankwell.data.documents import DocumentStore
 from rankwell.data.filters import matching_rows
-from rankwell.ranker.pipeline import NamedStage, Ranking
+from rankwell.ranker.pipeline import NamedStage
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.ranking import Ranking
 
 _DEPTH = 50
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from rankwell.data.errors import InputError
 from rankwell.ranker.features import Scored
-from rankwell.ranker.pipeline import Features, Ranking
+from rankwell.ranker.pipeline import Features
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
+from rankwell.ranker.ranking import Ranking
 from rankwell.ranker.terms import QueryTerms
 
 

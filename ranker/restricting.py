@@ -16,7 +16,7 @@ from rankwell.data.forward import ForwardIndex
 from rankwell.data.restrictions import Restrictions
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.occurrences import Occurrences
-from rankwell.ranker.pipeline import Request
+from rankwell.ranker.ranking import Request
 
 
 class _OfLive(NamedTuple):

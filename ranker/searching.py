@@ -29,9 +29,10 @@ from rankwell.ranker.facets import facets_of, sorted_rows
 from rankwell.ranker.features import joined
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.page import explanations_of, hits_of
-from rankwell.ranker.pipeline import Features, Ranking, Request, Scorer, Stage
+from rankwell.ranker.pipeline import Features, Scorer, Stage
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
+from rankwell.ranker.ranking import Ranking, Request
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.similar import characteristic_words
 from rankwell.ranker.suggestions import Speller

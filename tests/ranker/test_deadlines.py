@@ -6,7 +6,8 @@ import pytest
 
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.ranker.deadlines import Cost, InTime
-from rankwell.ranker.pipeline import Ranking, Request, Stage
+from rankwell.ranker.pipeline import Stage
+from rankwell.ranker.ranking import Ranking, Request
 from rankwell.ranker.terms import QueryTerms
 
 

@@ -4,7 +4,7 @@ import pytest
 from rankwell.data.analysis import AnalysedQuery
 from rankwell.ranker.duplicates import near_duplicates
 from rankwell.ranker.features import Scored
-from rankwell.ranker.pipeline import Ranking, Request
+from rankwell.ranker.ranking import Ranking, Request
 from rankwell.ranker.terms import resolve
 
 WORDS = [f"w{n}" for n in range(200)]

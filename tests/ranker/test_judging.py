@@ -9,7 +9,7 @@ from rankwell.data.records import Query, StageTime
 from rankwell.evaluation.judged import Judged
 from rankwell.evaluation.measures import parse_measures
 from rankwell.ranker.judging import StageRuns, check_stages, evaluate_stages, search_stages
-from rankwell.ranker.pipeline import Left, Ranking
+from rankwell.ranker.ranking import Left, Ranking
 
 DOC_IDS = ["a", "b", "c"]
 ROWS = {"wing": {"fused": [2, 0], "ranked": [0, 2]}, "drag": {"fused": [1], "ranked": [1]}}

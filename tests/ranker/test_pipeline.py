@@ -17,13 +17,12 @@ from rankwell.ranker.pipeline import (
     Lexical,
     NamedStage,
     Rank,
-    Ranking,
-    Request,
     Scorer,
     fuse,
     fused_order,
     reciprocal_ranks,
 )
+from rankwell.ranker.ranking import Ranking, Request
 from rankwell.ranker.terms import resolve
 
 CONFIG = LexicalConfig()
