@@ -43,8 +43,9 @@ def demo(
         out.print()
         print_evaluation(collection.evaluate("test"))
     say(
-        f"lexical: BM25; dense: vectors trained on these documents; fused: both; ranked: the deep "
-        f"ranker, trained on {trained.num_queries} queries that are not in this table\n"
+        f"lexical: BM25, its settings fitted; dense: vectors trained on these documents; fused: "
+        f"both; ranked: the deep ranker, trained on {trained.num_queries} queries that are not in "
+        "this table\n"
         f"done in {time.perf_counter() - started:.0f} s. Where to look next:\n"
         f"  {command} search {folder} '{QUERY}' --explain\n"
         f"  {command} serve {folder}\n"
