@@ -19,6 +19,7 @@ import pytest
 
 import rankwell
 from rankwell.data.config import Config, DocumentsConfig, RankerConfig, WordsConfig, render_config
+from rankwell.data.service import ServingConfig
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
@@ -205,7 +206,12 @@ def cranfield_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cranfield, indexed and with a trained ranker; tests must not change it."""
     folder = tmp_path_factory.mktemp("cranfield")
     config = config_of_beir(folder, SAMPLES / "cranfield")
-    sections = {"documents": config.documents, "queries": config.queries}
+    sections = {
+        "documents": config.documents,
+        "queries": config.queries,
+        # pages are tested beside servers that take all there is of a small machine
+        "serving": ServingConfig(wait_ms=60_000.0, degrade_ms=60_000.0),
+    }
     (folder / "rankwell.toml").write_text(
         render_config(
             Config(words=WordsConfig(epochs=10), judgments=config.judgments, **sections)  # type: ignore[arg-type]
