@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankwell.indexer.dense.kinds import HALF, exact_factory
 from rankwell.indexer.dense.library import (
     core,
     knob,
@@ -92,8 +93,12 @@ class Searcher:
         for start in range(0, num_compared, _BLOCK):
             places = slice(start, start + _BLOCK)
             block = vectors_PD[places if ids_P is None else ids_P[places]]
-            part = faiss.index_factory(block.shape[1], "SQfp16", faiss.METRIC_INNER_PRODUCT)
-            part.add_sa_codes(np.ascontiguousarray(block).view(np.uint8))
+            factory = exact_factory(block.shape[1])
+            part = faiss.index_factory(block.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+            if factory == HALF:
+                part.add_sa_codes(np.ascontiguousarray(block).view(np.uint8))
+            else:
+                part.add(in_single(block))
             found = part.search(query_D[None], min(num, len(block)))
             scores.append(found[0][0])
             ids.append(found[1][0] + start if ids_P is None else ids_P[found[1][0] + start])

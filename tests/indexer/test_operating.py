@@ -116,7 +116,7 @@ def test_status_says_which_vector_index_there_is_and_what_it_finds(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("rankwell.indexer.operating.out.width", 200, raising=False)
     said = " ".join(rankwell("status", three_versions).split())
-    assert "vector index SQfp16: 3 vectors of " in said
+    assert "vector index Flat: 3 vectors of " in said
     assert " dimensions are few enough to compare all of them" in said
     folder = three_versions / "versions" / "000002" / "vectors"
     record = IndexRecord.load(folder)

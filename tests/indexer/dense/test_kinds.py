@@ -15,6 +15,8 @@ from rankwell.indexer.dense.kinds import plan_index
         (1_000_000, 384, 392, "ivf", "IVF4096,SQ8"),
         (1_000_000, 384, 391, "ivf", "IVF4096,PQ96x4fs"),
         (1_000_000, 384, 55, "ivf", "IVF4096,PQ48x4fs"),
+        (100_000, 100, 40, "exact", "Flat"),
+        (100_000, 100, 39, "ivf", "IVF1024,SQ8"),
         (100_000, 100, 2, "ivf", "IVF1024,PQ20x4fs"),
         (20_000_000, 768, 8000, "ivf", "IVF16384,PQ192x4fs"),
     ],
@@ -42,7 +44,7 @@ def test_no_index_fits_into_too_little_memory() -> None:
 
 @pytest.mark.parametrize(
     ("index", "factory"),
-    [("exact", "SQfp16"), ("hnsw", "HNSW32,SQ8"), ("ivf", "IVF512,SQ8"), ("PQ6", "PQ6")],
+    [("exact", "Flat"), ("hnsw", "HNSW32,SQ8"), ("ivf", "IVF512,SQ8"), ("PQ6", "PQ6")],
 )
 def test_what_is_asked_for_is_made(index: str, factory: str) -> None:
     plan = plan_index(VectorsConfig(index=index), 20_000, 12)
