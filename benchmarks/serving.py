@@ -42,7 +42,9 @@ from rankwell.data.config import Config, DenseConfig, DocumentsConfig, WordsConf
 from rankwell.data.versions import RANKER, VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.ranker.features import FEATURES, FEATURES_FINGERPRINT
-from rankwell.ranker.model import DeepRanker, EnsembleNetwork
+from rankwell.ranker.fit import FirstStageFit
+from rankwell.ranker.model import EnsembleNetwork
+from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -67,7 +69,8 @@ def build(folder: Path, documents: Path) -> None:
     plain = store.open()
     encoder = plain.manifest.fingerprints["encoder"]
     torch.manual_seed(0)
-    ranker = DeepRanker(EnsembleNetwork(5, len(FEATURES), HIDDEN, 0.2), HIDDEN, 0.8, 1.0, encoder)
+    network = EnsembleNetwork(10, len(FEATURES), QUERY_PLACES, HIDDEN)
+    ranker = DeepRanker(network, FirstStageFit.configured(config), 1.0, encoder)
     for depth in (200, 200, 1000):
         with store.draft() as draft:
             for part in {path.split("/")[0] for path in plain.manifest.files}:
