@@ -1,8 +1,8 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.retraining import AddedRanker
 from rankwell.indexer.space import room_on
 from rankwell.ranker.boosting import learn_trees
 from rankwell.ranker.collection import Collection
@@ -72,12 +73,18 @@ class Trained:
         fused: nDCG@10 of the fused order, for each held-out query by id.
         ranked: nDCG@10 of the ranked order, from rankers that did not see the query.
         facts: how it came about.
+        missed: held-out queries whose relevant documents are no candidates.
+        judgments: the hash of those of each query, by which changed ones are told.
+        warnings: of judgments that could not be used.
     """
 
     ranker: Ranker
     fused: Mapping[str, float]
     ranked: Mapping[str, float]
     facts: Mapping[str, Any]
+    missed: tuple[str, ...] = ()
+    judgments: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def train_ranker(
@@ -110,39 +117,84 @@ def train_ranker(
         for part in PARTS:
             draft.share(live, part)
         with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
-            warnings: tuple[str, ...] = ()
-            train: list[JudgedQuery] = []
-            dev: list[JudgedQuery] = []
-            if features is not None:
-                fit = FirstStageFit.configured(collection.config)
-                encoder = collection.encoder.fingerprint
-                examples = read_examples(features)
-                trained = trained_on(examples, frozenset(), fit, encoder, config, progress)
-            else:
-                train, dev, warnings = _judged_queries(collection, config, folder)
-                seen = {q.query_id: _judged(collection, q) for q in train}
-                with unseen_collections(collection, seen, progress) as collections:
-                    trained = _learn(collection, collections, train + dev, dev, config, progress)
-        trained.ranker.save(draft.folder / RANKER)
-        (draft.folder / EVALUATION).write_text(
-            json.dumps(_figures(trained, train, dev), indent=1) + "\n"
-        )
+            trained = _trained(collection, config, progress, features)
+        added = _added(trained, config, draft.folder)
         labels = tuple(label for label in live.manifest.labels if label != WITHOUT_RANKER)
         version = draft.seal(
-            config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
+            config={**live.manifest.config, **added.settings},
             counts=live.manifest.counts,
-            fingerprints={
-                **live.manifest.fingerprints,
-                "features": FEATURES_FINGERPRINT,
-                "ranker": trained.ranker.fingerprint,
-            },
+            fingerprints={**live.manifest.fingerprints, **added.fingerprints},
             journal=live.manifest.journal,
             labels=labels,
         )
         checks = release(store, version, live, gate)
     if not all(check.passed for check in checks):
         raise refusal(folder, version.name, checks)
-    return _report(version, trained, warnings)
+    return _report(version, trained)
+
+
+def ranker_again(
+    folder: Path, progress: Progress = silent
+) -> Callable[[Version], AddedRanker | None]:
+    """Returns what trains a ranker into a version in the making, for whoever changes its encoder.
+
+    It returns None where the training judgments teach nothing: the version then says that it is
+    without a ranker, and `train_ranker` says why.
+
+    Args:
+        folder: the collection's.
+        progress: told how far each step is.
+    """
+
+    def again(version: Version) -> AddedRanker | None:
+        config = load_config(folder)
+        with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
+            try:
+                trained = _trained(collection, config, progress)
+            except InputError:
+                return None
+        return _added(trained, config, version.folder)
+
+    return again
+
+
+def _trained(
+    collection: Collection, config: Config, progress: Progress, features: Path | None = None
+) -> Trained:
+    """Returns a ranker trained on a collection's judgments, or on a file of features."""
+    if features is not None:
+        fit = FirstStageFit.configured(collection.config)
+        encoder = collection.encoder.fingerprint
+        return trained_on(read_examples(features), frozenset(), fit, encoder, config, progress)
+    train, dev, warnings = _judged_queries(collection, config, collection.folder)
+    seen = {q.query_id: judged_rows(collection, q) for q in train}
+    with unseen_collections(collection, seen, progress) as collections:
+        trained = _learn(collection, collections, train + dev, dev, config, progress)
+    relevant = [query.query_id for query in dev or train if query.relevant]
+    return replace(
+        trained,
+        missed=tuple(query_id for query_id in relevant if query_id not in trained.fused),
+        judgments={query.query_id: judgments_hash(query.labels) for query in (*train, *dev)},
+        warnings=warnings,
+    )
+
+
+def _added(trained: Trained, config: Config, folder: Path) -> AddedRanker:
+    """Writes a ranker and its figures into the folder of a version in the making."""
+    trained.ranker.save(folder / RANKER)
+    missed = dict.fromkeys(trained.missed, 0.0)  # they teach nothing, and count all the same
+    figures = {
+        "measure": f"nDCG@{CUT}",
+        "on": "training queries, each by rankers that did not see it",
+        "fused": {**missed, **trained.fused},
+        "ranked": {**missed, **trained.ranked},
+        **({"judgments": trained.judgments} if trained.judgments else {}),  # none of a file
+    }
+    (folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
+    return AddedRanker(
+        {"features": FEATURES_FINGERPRINT, "ranker": trained.ranker.fingerprint},
+        {"ranker": config.to_mapping()["ranker"]},
+    )
 
 
 def _judged_queries(
@@ -168,7 +220,7 @@ def _judged_queries(
     return judged_queries(train, texts), judged_queries(dev, texts), warnings
 
 
-def _judged(collection: Collection, query: JudgedQuery) -> Judged:
+def judged_rows(collection: Collection, query: JudgedQuery) -> Judged:
     """Returns what an encoder learns from a query: documents that the version holds itself."""
     rows = collection.documents.rows_of(query.relevant)
     return Judged(query.text, tuple(rows[rows >= 0].tolist()))
@@ -239,22 +291,7 @@ def trained_on(
     return Trained(ranker, learned.fused, learned.ranked, facts)
 
 
-def _figures(
-    trained: Trained, train: Sequence[JudgedQuery], dev: Sequence[JudgedQuery]
-) -> dict[str, object]:
-    # a query whose relevant documents are no candidates teaches nothing, and counts all the same
-    nothing = {query.query_id: 0.0 for query in dev or train if query.relevant}
-    judgments = {query.query_id: judgments_hash(query.labels) for query in (*train, *dev)}
-    return {
-        "measure": f"nDCG@{CUT}",
-        "on": "training queries, each by rankers that did not see it",
-        "fused": {**nothing, **trained.fused},
-        "ranked": {**nothing, **trained.ranked},
-        **({"judgments": judgments} if judgments else {}),  # none of a file of features
-    }
-
-
-def _report(version: Version, trained: Trained, warnings: tuple[str, ...]) -> TrainReport:
+def _report(version: Version, trained: Trained) -> TrainReport:
     return TrainReport(
         version.name,
         len(trained.fused),
@@ -262,5 +299,5 @@ def _report(version: Version, trained: Trained, warnings: tuple[str, ...]) -> Tr
         float(np.mean(list(trained.ranked.values()))),
         trained.ranker.fit,
         trained.facts,
-        warnings,
+        trained.warnings,
     )
