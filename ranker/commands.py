@@ -153,9 +153,15 @@ def train_ranker_command(
         Path | None,
         typer.Option(metavar="F", help="With any features: a file to measure the ranker on."),
     ] = None,
+    without_judgments: Annotated[
+        bool, typer.Option("--without-judgments", help="Learn from the documents alone.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train the deep ranker on the training judgments, from the ranker that ships."""
+    """Train the deep ranker on the training judgments, from the ranker that ships.
+
+    Without judgments, queries made of the documents correct what ships, where that is safe.
+    """
     if features is not None and not (folder / CONFIG_FILE).exists():
         with shown_progress() as progress:
             of_lists = train_on_lists(features, folder, test, progress=progress)
@@ -173,16 +179,25 @@ def train_ranker_command(
     if test is not None:
         raise InputError("--test measures rankers of files; evaluate a collection's: evaluate DIR")
     with shown_progress() as progress:
-        report = train_ranker(folder, progress, features=features)
+        report = train_ranker(
+            folder, progress, features=features, with_judgments=not without_judgments
+        )
     for warning in report.warnings:
         warn(warning)
     if json:
         print_json(asdict(report))
         return
+    queries = "queries made of documents" if report.made else "training queries"
     say(
-        f"nDCG@10 on {report.num_queries} training queries, each ranked by networks that did not "
+        f"nDCG@10 on {report.num_queries} {queries}, each ranked by networks that did not "
         f"see it: fused {report.fused:.4f}, ranked {report.ranked:.4f}"
     )
+    if report.declined:
+        say(
+            "what they taught is not surely better than what is served; "
+            f"version {report.version} stays live"
+        )
+        return
     say(f"version {report.version} is live; next: rankwell evaluate {folder}")
 
 

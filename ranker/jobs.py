@@ -36,7 +36,8 @@ from rankwell.ranker.features import FEATURES_FINGERPRINT
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
-from rankwell.ranker.learning import CUT, Example, learn
+from rankwell.ranker.learning import CUT, MIN_QUERIES, Example, Learned, learn
+from rankwell.ranker.made_queries import found_again, made_queries
 from rankwell.ranker.opening import open_version
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import QUERY_PLACES, BoostedRanker, DeepRanker, Ranker
@@ -53,6 +54,9 @@ class TrainReport:
         ranked: mean nDCG@10 of the ranked order, from rankers that did not see the query.
         fit: BM25's k1 and b and the share of the lexical score, as fitted.
         facts: how the ranker came about.
+        warnings: of judgments that could not be used.
+        made: whether the queries were made of documents, for want of judgments.
+        declined: whether they taught nothing that is safe, so that the live version stays.
     """
 
     version: str
@@ -62,6 +66,8 @@ class TrainReport:
     fit: FirstStageFit
     facts: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    made: bool = False
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Trained:
         missed: held-out queries whose relevant documents are no candidates.
         judgments: the hash of those of each query, by which changed ones are told.
         warnings: of judgments that could not be used.
+        made: whether the queries were made of documents.
+        declined: whether they taught nothing that is safe, so that what is served stays.
     """
 
     ranker: Ranker
@@ -85,6 +93,8 @@ class Trained:
     missed: tuple[str, ...] = ()
     judgments: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    made: bool = False
+    declined: bool = False
 
 
 def train_ranker(
@@ -92,20 +102,24 @@ def train_ranker(
     progress: Progress = silent,
     gate: Gate | None = release_gate,
     features: Path | None = None,
+    *,
+    with_judgments: bool = True,
 ) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
 
-    Test judgments are never read.
+    Test judgments are never read. Where there are no training judgments, it learns from queries
+    made of the documents, and nothing is published where those teach nothing that is safe.
 
     Args:
         folder: the collection's.
         progress: told how far each step is.
         gate: judges the version before it becomes live; None lets everything pass.
         features: a file of `rankwell features` to learn from, in place of the judgments.
+        with_judgments: whether the training judgments are learnt from, where there are any.
 
     Raises:
-        InputError: there are no queries or training judgments, or too few of them, or the file has
-            other features.
+        InputError: there are too few judged queries, or documents to make queries of, or the file
+            has other features.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
@@ -117,7 +131,9 @@ def train_ranker(
         for part in PARTS:
             draft.share(live, part)
         with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
-            trained = _trained(collection, config, progress, features)
+            trained = _trained(collection, config, progress, features, with_judgments)
+        if trained.declined:
+            return _report(live, trained)
         added = _added(trained, config, draft.folder)
         labels = tuple(label for label in live.manifest.labels if label != WITHOUT_RANKER)
         version = draft.seal(
@@ -138,7 +154,7 @@ def ranker_again(
 ) -> Callable[[Version], AddedRanker | None]:
     """Returns what trains a ranker into a version in the making, for whoever changes its encoder.
 
-    It returns None where the training judgments teach nothing: the version then says that it is
+    It returns None where there is nothing to learn from: the version then says that it is
     without a ranker, and `train_ranker` says why.
 
     Args:
@@ -153,19 +169,25 @@ def ranker_again(
                 trained = _trained(collection, config, progress)
             except InputError:
                 return None
-        return _added(trained, config, version.folder)
+        return None if trained.declined else _added(trained, config, version.folder)
 
     return again
 
 
 def _trained(
-    collection: Collection, config: Config, progress: Progress, features: Path | None = None
+    collection: Collection,
+    config: Config,
+    progress: Progress,
+    features: Path | None = None,
+    with_judgments: bool = True,
 ) -> Trained:
-    """Returns a ranker trained on a collection's judgments, or on a file of features."""
+    """Returns a ranker trained on a file of features, or on what a collection has."""
     if features is not None:
         fit = FirstStageFit.configured(collection.config)
         encoder = collection.encoder.fingerprint
         return trained_on(read_examples(features), frozenset(), fit, encoder, config, progress)
+    if not (with_judgments and load_judgments(config.judgments, "train", collection.folder)):
+        return _trained_on_documents(collection, config, progress)
     train, dev, warnings = _judged_queries(collection, config, collection.folder)
     seen = {q.query_id: judged_rows(collection, q) for q in train}
     with unseen_collections(collection, seen, progress) as collections:
@@ -179,10 +201,49 @@ def _trained(
     )
 
 
+def _trained_on_documents(collection: Collection, config: Config, progress: Progress) -> Trained:
+    """Returns a ranker trained on queries made of documents, over a fusion weight that suits them.
+
+    BM25's k1 and b stay: documents without their titles are of another length.
+    """
+    if config.ranker.model == "lambdamart":
+        raise InputError("lambdamart learns from judgments alone; name them in [judgments] train")
+    served = collection.config
+    before = FirstStageFit.configured(served)
+    with made_queries(collection, progress) as found:
+        if len(found) < MIN_QUERIES:
+            raise InputError(
+                "there are no training judgments, and queries can be made of "
+                f"{len(found)} documents alone; name a file of judgments in [judgments] train, or "
+                "one with more queries in mixed"
+            )
+        fit = fitted_first_stage(found, served.lexical, before, pairs=())
+        examples = found_again(examples_of(found, fit, served, progress))
+    learned = learn(
+        examples,
+        frozenset(),
+        config.ranker,
+        config.collection.seed,
+        progress,
+        query_features=QUERY_PLACES,
+        start=starting_network(config.ranker),
+        made=True,
+    )
+    trained = _of_network(learned, fit, collection.encoder.fingerprint)
+    stays = learned.source in ("start", "fused") and fit == before
+    return replace(trained, made=True, declined=stays)
+
+
 def _added(trained: Trained, config: Config, folder: Path) -> AddedRanker:
     """Writes a ranker and its figures into the folder of a version in the making."""
     trained.ranker.save(folder / RANKER)
+    added = AddedRanker(
+        {"features": FEATURES_FINGERPRINT, "ranker": trained.ranker.fingerprint},
+        {"ranker": config.to_mapping()["ranker"]},
+    )
     missed = dict.fromkeys(trained.missed, 0.0)  # they teach nothing, and count all the same
+    if trained.made:  # figures of such queries say nothing of what people ask
+        return added
     figures = {
         "measure": f"nDCG@{CUT}",
         "on": "training queries, each by rankers that did not see it",
@@ -191,10 +252,7 @@ def _added(trained: Trained, config: Config, folder: Path) -> AddedRanker:
         **({"judgments": trained.judgments} if trained.judgments else {}),  # none of a file
     }
     (folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
-    return AddedRanker(
-        {"features": FEATURES_FINGERPRINT, "ranker": trained.ranker.fingerprint},
-        {"ranker": config.to_mapping()["ranker"]},
-    )
+    return added
 
 
 def _judged_queries(
@@ -205,11 +263,6 @@ def _judged_queries(
         raise InputError("no queries are configured; name their file in [queries] source")
     texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
     train = load_judgments(config.judgments, "train", folder)
-    if not train:
-        raise InputError(
-            "there are no training judgments; name their file in [judgments] train, or one with "
-            "more queries in mixed"
-        )
     dev = load_judgments(config.judgments, "dev", folder)
     unknown = sum(int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev))
     warnings = (
@@ -286,6 +339,10 @@ def trained_on(
         query_features=QUERY_PLACES,
         start=starting_network(config.ranker, texts),
     )
+    return _of_network(learned, fit, encoder)
+
+
+def _of_network(learned: Learned, fit: FirstStageFit, encoder: str) -> Trained:
     facts = {"chosen": learned.source, "mix": learned.mix, "epochs": learned.epochs}
     ranker = DeepRanker(learned.network, fit, learned.mix, encoder)
     return Trained(ranker, learned.fused, learned.ranked, facts)
@@ -300,4 +357,6 @@ def _report(version: Version, trained: Trained) -> TrainReport:
         trained.ranker.fit,
         trained.facts,
         trained.warnings,
+        trained.made,
+        trained.declined,
     )
