@@ -251,7 +251,7 @@ class Searchable(ABC):
         first = cursor.place_in(order.rows_K, self._row(ranking, cursor.doc_id)) if cursor else 0
         here = slice(first, first + asked.k)
         page = self._page(ranking, order, here)
-        hits = hits_of(page, documents, self.analyzer, self.features.pool_of(page), shown)
+        hits = hits_of(page, documents, self.features.pool_of(page), shown)
         if asked.collapse:
             hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
@@ -371,6 +371,8 @@ class Searchable(ABC):
     def _suggestion(self, asked: Asked, live: LivePart | None) -> str | None:
         """Returns the query in spellings that the documents have, None where it has them."""
         within = asked.within
+        if live is None and not within:  # all that the vocabulary counts may be seen
+            return self._speller.corrected(asked.query)
         mask_N = matching_rows(within, self._seen(live)) if within else self._seen(live).live_N
         return self._speller.corrected(
             asked.query,
