@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from rankwell.data.analysis import Analyzer
-from rankwell.data.documents import DocumentStore
-from rankwell.data.records import Explanation, Hit
+from rankwell.data.records import Document, Explanation, Hit
 from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pool import Pool
@@ -18,7 +17,7 @@ from rankwell.ranker.snippets import snippet
 
 def hits_of(
     page: Ranking,
-    documents: DocumentStore,
+    documents: Sequence[Document],
     analyzer: Analyzer,
     pool: Pool,
     num_before: int = 0,
@@ -27,13 +26,15 @@ def hits_of(
 
     Args:
         page: the part.
-        documents: of all its rows.
+        documents: its own, in order.
         analyzer: of the version.
         pool: of the version, or where the ranking's own documents lie.
         num_before: how many hits there are on the pages before.
     """
-    places = range(len(page.scored))
-    return tuple(_hit(place, page, documents, analyzer, pool, num_before) for place in places)
+    return tuple(
+        _hit(place, page, document, analyzer, pool, num_before)
+        for place, document in enumerate(documents)
+    )
 
 
 def explanations_of(
@@ -86,13 +87,12 @@ def explanations_of(
 def _hit(
     place: int,
     page: Ranking,
-    documents: DocumentStore,
+    document: Document,
     analyzer: Analyzer,
     pool: Pool,
     num_before: int,
 ) -> Hit:
     row = int(page.scored.rows_K[place])
-    document = page.found.documents[row] if page.found else documents[row]
     [(_, rows, own, _)] = [
         part for part in page.request.by_pool(np.array([row]), pool) if len(part[1])
     ]

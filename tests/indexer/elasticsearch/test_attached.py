@@ -38,7 +38,10 @@ def fill(ask: Ask, index: str, *ids: str) -> None:
     lines = [
         part
         for doc_id in ids
-        for part in ({"index": {"_id": doc_id}}, {"body": f"a whale {doc_id}", "kind": "novel"})
+        for part in (
+            {"index": {"_id": doc_id}},
+            {"body": f"a whale {doc_id}", "kind": "novel", "place": index},
+        )
     ]
     ask(lambda c: c.bulk(index=index, operations=lines, refresh=True))
 
@@ -63,8 +66,14 @@ def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
         assert sorted(document.doc_id for document in hits.documents) == ["a", "b", "c"]
         assert len(hits.scores_K) == 3
         assert (hits.scores_K[:-1] >= hits.scores_K[1:]).all()
+        assert not any(document.fields for document in hits.documents)
     assert index.known(["b", "x", "c"]).tolist() == [True, False, True]
     assert index.document("b").text == "a whale b"
+    # and the fields are those of the index that it was found in
+    parts = [alias.replace("all", part) for part in ("one", "two")]
+    assert index.fields([(part, "b") for part in parts] + [(parts[0], "gone")]) == {
+        (part, "b"): {"kind": "novel", "place": part} for part in parts
+    }
 
 
 @pytest.mark.parametrize("filters", [FILTERS[:1], FILTERS])

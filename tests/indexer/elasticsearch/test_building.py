@@ -1,5 +1,6 @@
 """Building indexes on the real server: complete or not there, shared, cloned, and resumed."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -235,7 +236,9 @@ def test_documents_that_the_server_refuses_publish_nothing_and_are_written_down(
         ensure_index(connection, content)
     assert (e.value.loaded.sent, e.value.loaded.indexed) == (10, 9)
     e.value.write(tmp_path / "rejected.jsonl")
-    assert '"doc_id": "long"' in (tmp_path / "rejected.jsonl").read_text()
+    [written] = map(json.loads, (tmp_path / "rejected.jsonl").read_text().splitlines())
+    assert written.pop("reason").startswith("the document has 10,040 bytes")
+    assert written == {"index": content.record().index, "doc_id": "long"}  # and no line
     assert leftovers(connection, content.config, set()) == [content.record().index]
 
 
