@@ -76,7 +76,12 @@ class Cluster:
         """Starts, stops, kills or revives."""
         command = [self.script, action, "--port", self.port, *arguments]
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=200
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            # a server that lives for minutes spends most of them on optimising its own code
+            env={**os.environ, "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"},
         )
         slow = "did not answer in 60 s" in done.stderr  # on a busy machine it still comes up
         assert done.returncode == 0 or slow, done.stderr

@@ -180,15 +180,14 @@ class AttachedIndex:
         Raises:
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
-        query = {"ids": {"values": [doc_id for _, doc_id in ids]}}
-        found = self._found(query, due, size=_MAX_HITS)
-        wanted = set(ids)
-        keys = [(hit["_index"], hit["_id"]) for hit in found]
-        return {
-            key: self._document(hit).fields
-            for key, hit in zip(keys, found, strict=True)
-            if key in wanted
-        }
+        indexes = sorted({index for index, _ in ids})
+        filters = [
+            {"ids": {"values": [doc_id for _, doc_id in ids]}},
+            {"terms": {"_index": indexes}},
+        ]
+        size = len(ids) * len(indexes)
+        found = self._found({"bool": {"filter": filters}}, due, size=min(_MAX_HITS, size))
+        return {(hit["_index"], hit["_id"]): self._document(hit).fields for hit in found}
 
     def explain(self, query: str, doc_id: str, due: float = math.inf) -> Any:
         """Returns Elasticsearch's own explanation of a document's score; None where it is away."""

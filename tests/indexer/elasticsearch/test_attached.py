@@ -71,7 +71,7 @@ def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
     assert index.document("b").text == "a whale b"
     # and the fields are those of the index that it was found in
     parts = [alias.replace("all", part) for part in ("one", "two")]
-    assert index.fields([(part, "b") for part in parts] + [(parts[0], "gone")]) == {
+    assert index.fields([*((part, "b") for part in parts), (parts[0], "gone")]) == {
         (part, "b"): {"kind": "novel", "place": part} for part in parts
     }
 
