@@ -357,6 +357,7 @@ class _Building:
         for document in answer.get("docs", ()):
             expected = {k: v for k, v in sent[document["_id"]].items() if k not in (TERMS, VECTOR)}
             if document.get("_source") != expected:
+                self._delete()
                 raise Unavailable(
                     f"document {document['_id']!r} was read back from {self._name} otherwise than "
                     "it was sent; run rankwell index again"

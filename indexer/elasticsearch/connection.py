@@ -192,11 +192,13 @@ class Connection:
     def _try_s(self, patience: Patience, tries: int, timeout_s: float) -> float:
         """Returns how long a try may take: of a search, half of the rest while others may follow.
 
-        A host that did not answer in time is asked again only where there is another one.
+        A host that did not answer in time is asked again only where there is another one, and the
+        deadline is not near.
         """
         if patience.retries is None:
             return timeout_s
-        last = tries > patience.retries or len(self.config.urls) == 1
+        alone = len(self.config.urls) == 1 or self._is_short(patience)
+        last = alone or tries > patience.retries
         return max(0.01, min(timeout_s, patience.left_s if last else patience.left_s / 2))
 
     def _is_short(self, patience: Patience) -> bool:

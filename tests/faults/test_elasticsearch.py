@@ -183,6 +183,7 @@ def searching(folder: Path, query: str) -> Iterator[tuple[list[Any], list[Except
             while not stop.is_set():
                 try:
                     answers.append([hit.doc_id for hit in opened.search(query, 10).hits])
+                    stop.wait(0.02)  # the loads want some of the machine too
                 except Exception as error:
                     errors.append(error)
                     return
@@ -387,13 +388,20 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
     done = CliRunner().invoke(app, ["index", str(folder)])
     assert done.exit_code == 0, done.output
     assert "alias" not in done.output
+    for command in ("status", "prune"):
+        done = CliRunner().invoke(app, [command, str(folder)])
+        assert done.exit_code == 0, done.output
+        assert "is not known" not in done.output
     options = ["--elasticsearch", url, "--index", "articles", "--fields", "body"]
     for more in ([], ["--import"]):
-        target = tmp_path / f"users{len(more)}"
-        done = CliRunner().invoke(
-            app, ["new", str(target), *options, "--api-key-env", "KEY", *more]
-        )
-        assert done.exit_code == 0, done.output
+        target = str(tmp_path / f"users{len(more)}")
+        for arguments in (
+            ["new", target, *options, "--api-key-env", "KEY", *more],
+            ["index", target],
+            ["search", target, "word1"],
+        ):
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, done.output
     by_password = ["--user", "elastic", "--password-env", "PASSWORD"]
     monkeypatch.setenv("PASSWORD", "s3cret-s3cret")
     done = CliRunner().invoke(app, ["new", str(tmp_path / "password"), *options, *by_password])
