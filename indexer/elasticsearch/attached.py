@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import Config
-from rankwell.data.errors import InputError, NotFound, Unavailable
+from rankwell.data.errors import FilterError, InputError, NotFound, Unavailable
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
@@ -162,7 +162,7 @@ class AttachedIndex:
         Raises:
             NotFound: there is none of this id, or a filter leaves it out.
         """
-        filters = [_with_id(doc_id), *([self._mapping.filter(within)] if within else [])]
+        filters = [_with_id(doc_id), *([self._filter(within)] if within else [])]
         found = self._found({"bool": {"filter": filters}}, size=1)
         if not found:
             raise NotFound(f"there is no document '{doc_id}' in the index {self._index}")
@@ -223,11 +223,20 @@ class AttachedIndex:
         }
         if self._config.elasticsearch.analyzer:
             match["analyzer"] = self._config.elasticsearch.analyzer
-        filters = [self._mapping.filter(filter_) for filter_ in restrictions.filters]
+        filters = [self._filter(filter_) for filter_ in restrictions.filters]
         required = [_phrase(match, words) for words in restrictions.required]
         excluded = [_phrase(match, words) for words in restrictions.excluded]
         must = [{"multi_match": match}]
         return {"bool": {"must": must, "filter": filters + required, "must_not": excluded}}
+
+    def _filter(self, filter_: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a filter in Elasticsearch's language; its field may have come a moment ago."""
+        try:
+            return self._mapping.filter(filter_)
+        except FilterError:
+            patience = self._connection.searching()
+            self._mapping = read_mapping(self._connection, self._index, patience)
+            return self._mapping.filter(filter_)
 
     def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
         # an alias over several indexes may find an id in more than one: the best of them counts
