@@ -1,7 +1,8 @@
 """The service under load: latency, capacity, overload, beside Elasticsearch, and for a long time.
 
     python benchmarks/serving.py [--quick] [--collection DIR] [--workers 2] [--soak MINUTES]
-                                 [--seconds 20] [--parts load,elasticsearch]
+                                 [--swap 30] [--between 000001,000003] [--seconds 20]
+                                 [--parts load,elasticsearch]
 
 Serves the Wikipedia articles, lexical and dense candidates and the deep ranker, over 200 candidates
 and over 1000, from so many processes; `benchmarks/load.py` asks from one more, on loopback, for
@@ -10,15 +11,18 @@ what two busy connections a process get answered, ranked; then searches come at 
 three times it.
 Elasticsearch (RANKWELL_ELASTICSEARCH) gives the top 1000 by BM25 of the same documents with its
 `english` analyzer, query by query in turn with ours. The soak asks at half the capacity while
-versions swap, and reads the memory of all processes. Needs the development collections
-(RANKWELL_DATA), or with --quick only the sample of this repository. --collection names a folder
-that is kept and used again. The last line of the output is one JSON object.
+two versions swap, reads the memory of all processes, and looks at the end whether they have let go
+of the version that is not live; `tests/integration/test_soak.py` runs a short one. Needs the
+development collections (RANKWELL_DATA), or with --quick only the sample of this repository.
+--collection names a folder that is kept and used again. The last line of the output is one JSON
+object.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -54,6 +58,7 @@ DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 ELASTICSEARCH_PORT = 9690
 WARM_MINUTES = 10
+PATIENCE_SECONDS = 20.0
 
 
 def build(folder: Path, documents: Path) -> None:
@@ -214,51 +219,86 @@ def _json_request(url: str, body: dict[str, Any], method: str = "POST") -> urlli
     return urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
 
 
-def soak(folder: Path, queries: Path, workers: int, rate: float, minutes: float) -> dict[str, Any]:
+def soak(
+    folder: Path,
+    queries: Path,
+    workers: int,
+    rate: float,
+    minutes: float,
+    swap_seconds: float,
+    versions: tuple[str, str],
+) -> dict[str, Any]:
     """Asks for a long time while two versions swap, and watches the memory of all processes."""
     store, samples, ended = VersionStore(folder), [], threading.Event()
-    began = time.monotonic()
+    store.set_current(versions[0])
+    began, num_swaps = time.monotonic(), 0
     with served(folder, workers) as (url, parent):
 
         def watch() -> None:
-            while not ended.wait(5):
+            while not ended.wait(min(5.0, minutes)):
                 samples.append((time.monotonic() - began, memory_mib(parent)))
 
         def swap() -> None:
-            number = 0
-            while not ended.wait(30):
-                number += 1
-                store.set_current(("000001", "000003")[number % 2])
+            nonlocal num_swaps
+            while not ended.wait(swap_seconds):
+                num_swaps += 1
+                store.set_current(versions[num_swaps % 2])
 
         threads = [threading.Thread(target=watch), threading.Thread(target=swap)]
+        began = time.monotonic()
         for thread in threads:
             thread.start()
         found = load(f"{url}/v1/search", queries, rate=rate, seconds=60 * minutes)
         ended.set()
         for thread in threads:
             thread.join()
-    store.set_current("000001")
+        store.set_current(versions[0])
+        mapped = settled_versions(folder, parent, versions[0])
     settled = 60 * min(WARM_MINUTES, minutes / 3)
     after = [mib for at, mib in samples if at > settled]
     third = max(1, len(after) // 3)
     first, last = statistics.median(after[:third]), statistics.median(after[-third:])
     return {
         "minutes": minutes,
+        "swaps": num_swaps,
         "load": found,
         "memory_mib": {"first_third": round(first), "last_third": round(last)},
         "growth": round(last / first - 1, 4),
+        "versions_mapped_at_the_end": mapped,
     }
+
+
+def settled_versions(folder: Path, parent: int, live: str) -> list[str]:
+    """Returns the versions whose files processes still have mapped, once they should not."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (mapped := mapped_versions(folder, parent)) != [live] and time.monotonic() < end:
+        time.sleep(0.2)
+    return mapped
+
+
+def mapped_versions(folder: Path, parent: int) -> list[str]:
+    """Returns the versions whose files a process and its children have mapped into memory."""
+    found: set[str] = set()
+    for process in family(parent):
+        maps = Path(f"/proc/{process}/maps").read_text()
+        found.update(re.findall(rf"{re.escape(str(folder.resolve()))}/versions/(\d+)/", maps))
+    return sorted(found)
 
 
 def memory_mib(parent: int) -> float:
     """Returns the memory of a process and its children, shared pages by their share."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     total = 0
-    for process in (str(parent), *children):
+    for process in family(parent):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss_Anon:"):
                 total += int(line.split()[1])
     return total / 1024
+
+
+def family(parent: int) -> list[int]:
+    """Returns the numbers of a process and its children."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [parent, *map(int, children)]
 
 
 def main() -> None:
@@ -269,6 +309,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, help="of each load; twice as long at 10 a second")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
+    parser.add_argument("--swap", type=float, default=30.0, metavar="SECONDS", help="of the soak")
+    parser.add_argument("--between", default="000001,000003", help="versions of the soak")
+    parser.add_argument("--rate", type=float, help="of the soak; half the capacity, or 20")
     parser.add_argument("--parts", default="load,elasticsearch", help="of load, elasticsearch")
     wanted = parser.parse_args()
     sample = REPOSITORY / "data" / "samples" / "wikipedia" / "corpus.jsonl.gz"
@@ -286,13 +329,16 @@ def main() -> None:
             for version, depth in (("000001", 200), ("000002", 1000)):
                 store.set_current(version)
                 figures[f"over_{depth}"] = under_load(folder, queries, wanted.workers, seconds)
-        store.set_current("000001")
         if "elasticsearch" in wanted.parts:
+            store.set_current("000001")
             num = 100 if wanted.quick else 500
             figures["side_by_side"] = beside_elasticsearch(folder, titles[:num], wanted.workers)
         if wanted.soak:
-            rate = figures.get("over_200", {}).get("capacity", {}).get("answered_per_s", 40.0) / 2
-            figures["soak"] = soak(folder, queries, wanted.workers, rate, wanted.soak)
+            capacity = figures.get("over_200", {}).get("capacity", {}).get("answered_per_s", 40.0)
+            rate, (live, other) = wanted.rate or capacity / 2, wanted.between.split(",")
+            figures["soak"] = soak(
+                folder, queries, wanted.workers, rate, wanted.soak, wanted.swap, (live, other)
+            )
     finally:
         shutil.rmtree(scratch)
     print(json.dumps(figures))

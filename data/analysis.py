@@ -10,10 +10,9 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
-from itertools import islice
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,6 @@ ENGLISH_STOP_WORDS = frozenset(
 )
 
 MAX_WORD_LENGTH = 255
-_REMEMBERED_TERMS = 1 << 15
 # Planes 2 and 3 are ideographs; the selectors of their variants, far behind, cut as spaces do.
 _MARKS_END = 0x20000
 
@@ -70,8 +68,6 @@ _IDEOGRAPH = re.compile(
     "[\u2e80-\u2fdf\u3005-\u3007\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
-
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 # What a character of a normalised text is to the segmentation; see `character_kinds`.
 SEPARATOR, LETTER, MARK, APOSTROPHE, IDEOGRAPH = range(5)
@@ -143,59 +139,6 @@ def sentence_starts(text: str) -> list[int]:
     return [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
 
 
-def word_spans(text: str, first: int = 0) -> Iterator[tuple[str, int, int]]:
-    """Yields each surface form with its place in the original text, for highlights.
-
-    Args:
-        text: of a document.
-        first: so many words are left out.
-    """
-    folded = normalise(text).replace("_", " ")
-    origins: list[int] | None = None
-    if not is_one_to_one(text):
-        folded, origins = _folded_with_origins(text)
-    for match in islice(_WORD.finditer(folded), first, None):
-        start, end = match.start(), match.end()
-        if origins is not None:
-            start, end = origins[start], origins[end - 1] + 1
-        yield match.group()[:MAX_WORD_LENGTH], start, end
-
-
-def _folded_with_origins(text: str) -> tuple[str, list[int]]:
-    """Returns a text in its normal form, and the place in the text of each character of that.
-
-    What is not ASCII is normalised one by one, so that each piece knows the character it comes
-    from; a form that depends on its neighbours may be missed, which costs a highlight and no more.
-    """
-    pieces: list[str] = []
-    origins: list[int] = []
-    forms: dict[str, str] = {}
-    at = 0
-    for match in _FOREIGN.finditer(text):
-        start, end = match.span()
-        pieces.append(text[at:start].lower())
-        origins.extend(range(at, start))
-        for place in range(start, end):
-            character = text[place]
-            if character not in forms:
-                forms[character] = _IDEOGRAPH.sub(r" \g<0> ", normalise(character))
-            pieces.append(forms[character])
-            origins.extend([place] * len(forms[character]))
-        at = end
-    pieces.append(text[at:].lower())
-    origins.extend(range(at, len(text)))
-    return "".join(pieces).replace("_", " "), origins
-
-
-def is_one_to_one(text: str) -> bool:
-    """Returns whether each character of a text is one character of its normal form."""
-    return text.isascii() or (
-        unicodedata.is_normalized("NFKC", text)
-        and len(text.casefold()) == len(text)  # folding never shortens, so none grew
-        and not _IDEOGRAPH.search(text)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class AnalysedQuery:
     """A query after analysis.
@@ -241,7 +184,6 @@ class Analyzer:
         self._stemmer = _stemmer(tables.language)
         self._stop_words = frozenset(tables.stop_words)
         self._groups = dict(tables.groups)
-        self._remembered_term = lru_cache(_REMEMBERED_TERMS)(lambda word: self.terms([word])[0])
         content = [ANALYSIS_VERSION, unicodedata.unidata_version, asdict(tables)]
         self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[
             :16
@@ -292,10 +234,6 @@ class Analyzer:
             None if surface in self._stop_words else self._groups.get(stem, stem)
             for surface, stem in zip(surfaces, stems, strict=True)
         ]
-
-    def term(self, surface: str) -> str | None:
-        """Returns the term of one surface form; those of texts that are shown come again."""
-        return self._remembered_term(surface)
 
     def query(self, text: str) -> AnalysedQuery:
         """Analyses a query; one of stop words alone has words but no terms."""

@@ -106,6 +106,10 @@ class Vocabulary:
         """Returns the number of a surface form, -1 where no document has it."""
         return self.surface_ids.get(surface, -1)
 
+    def surface(self, number: int) -> str:
+        """Returns a surface form."""
+        return self.surfaces[number]
+
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term."""
         return self._forms_V[self._form_starts[term_id] : self._form_starts[term_id + 1]]
@@ -166,6 +170,11 @@ class ExtendedVocabulary(Vocabulary):
         if known < 0 and surface in self.extra_surfaces:
             return self._base.num_surfaces + self.extra_surfaces.index(surface)
         return known
+
+    def surface(self, number: int) -> str:
+        """Returns a surface form, without making a list of all of them."""
+        extra = number - self._base.num_surfaces
+        return self._base.surface(number) if extra < 0 else self.extra_surfaces[extra]
 
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term, in the collection and in these texts."""

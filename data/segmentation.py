@@ -119,7 +119,7 @@ class Segmenter:
         most = (len(text_B) + len(lengths_P)) // 2
         starts_T, ends_T = np.empty(most, np.int32), np.empty(most, np.int32)
         hashes_T, counts_P = np.empty(most, np.uint64), np.empty(len(lengths_P), np.int32)
-        num_tokens = _cut(text_B, bounds_P, character_kinds(), starts_T, ends_T, hashes_T, counts_P)
+        num_tokens = cut(text_B, bounds_P, character_kinds(), starts_T, ends_T, hashes_T, counts_P)
         self._tokens.append(
             self._numbers.number(
                 text_B, starts_T[:num_tokens], ends_T[:num_tokens], hashes_T[:num_tokens]
@@ -190,7 +190,7 @@ class WordNumbers:
         # copies may be written to, as all other places of words: one form to compile for
         starts_V, ends_V = bounds[:-1].copy(), bounds[1:].copy()
         letters_L, hashes_V = np.frombuffer(letters, np.uint8), np.empty(len(words), np.uint64)
-        _hash_all(letters_L, starts_V, ends_V, hashes_V)
+        hash_words(letters_L, starts_V, ends_V, hashes_V)
         return self.number(letters_L, starts_V, ends_V, hashes_V)
 
     def words(self) -> pa.StringArray:
@@ -265,13 +265,14 @@ def _hash(text_B: Array, start: int, end: int) -> np.uint64:
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_all(text_B: Array, starts_T: Array, ends_T: Array, hashes_T: Array) -> None:
+def hash_words(text_B: Array, starts_T: Array, ends_T: Array, hashes_T: Array) -> None:
+    """Finds the hash of each word."""
     for t in range(len(starts_T)):
         hashes_T[t] = _hash(text_B, starts_T[t], ends_T[t])
 
 
 @numba.njit(cache=True, nogil=True)
-def _cut(
+def cut(
     text_B: Array,
     bounds_P: Array,
     kind_C: Array,

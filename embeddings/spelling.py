@@ -1,15 +1,18 @@
 """The known words whose spelling is nearest to a word that is not known.
 
-Shapes: C candidates.
+Shapes: C known words, L letters of all of them, W letters of a word, K words that are wanted.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 _MAX_DISTANCE = 2
-_BITS_OF_BYTE = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+
+Array = NDArray[Any]
 
 
 class Spellings:
@@ -18,25 +21,20 @@ class Spellings:
     def __init__(self, known: Sequence[str]) -> None:
         """Takes the words; of equally near ones the first win."""
         self._known = known
-        self._lengths_C = np.fromiter(map(len, known), np.int64, len(known))
-        self._letters_C = np.fromiter(map(_letter_set, known), np.uint64, len(known))
+        lengths_C = np.fromiter(map(len, known), np.int64, len(known))
+        self._bounds_C = np.concatenate([[0], np.cumsum(lengths_C)])
+        self._letters_L = _letters("".join(known))
+        self._sets_C = np.empty(len(known), np.uint64)
+        _letter_sets(self._letters_L, self._bounds_C, self._sets_C)
 
     def nearest(self, word: str, k: int = 3) -> list[str]:
         """Returns the known words that are fewest edits away; see `nearest_spellings`."""
         limit = min(_MAX_DISTANCE, (len(word) - 1) // 2)
         if limit < 1:
             return []
-        # an edit changes the length by one at most, and takes one letter and brings one at most
-        near_C = np.flatnonzero(np.abs(self._lengths_C - len(word)) <= limit)
-        differing_C = _num_bits(self._letters_C[near_C] ^ np.uint64(_letter_set(word)))
-        candidates = [self._known[i] for i in near_C[differing_C <= 2 * limit]]
-        if not candidates:
-            return []
-        width = len(word) + limit
-        letters_CL = np.array(candidates, f"<U{width}").view(np.uint32).reshape(-1, width)
-        distance_C = _distances(word, letters_CL)
-        order = np.argsort(distance_C, kind="stable")[:k]
-        return [candidates[i] for i in order if distance_C[i] <= limit]
+        word_W = _letters(word)
+        found_K = _nearest(word_W, limit, self._letters_L, self._bounds_C, self._sets_C, k)
+        return [self._known[i] for i in found_K]
 
 
 def nearest_spellings(word: str, known: Sequence[str], k: int = 3) -> list[str]:
@@ -51,38 +49,83 @@ def nearest_spellings(word: str, known: Sequence[str], k: int = 3) -> list[str]:
     return Spellings(known).nearest(word, k)
 
 
-def _letter_set(word: str) -> int:
+def _letters(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+@numba.njit(cache=True)
+def _letter_set(letters_L: Array, start: int, end: int) -> np.uint64:
     """Returns the letters of a word as bits; some letters share one."""
-    bits = 0
-    for letter in set(word):
-        bits |= 1 << (ord(letter) & 63)
+    bits = np.uint64(0)
+    for place in range(start, end):
+        bits |= np.uint64(1) << np.uint64(letters_L[place] & np.uint32(63))
     return bits
 
 
-def _num_bits(values_C: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Returns how many bits of each value are set."""
-    bytes_C8 = np.ascontiguousarray(values_C).view(np.uint8).reshape(-1, 8)
-    num_bits_C: NDArray[np.int64] = _BITS_OF_BYTE[bytes_C8].sum(axis=1, dtype=np.int64)
-    return num_bits_C
+@numba.njit(cache=True)
+def _letter_sets(letters_L: Array, bounds_C: Array, sets_C: Array) -> None:
+    for c in range(len(sets_C)):
+        sets_C[c] = _letter_set(letters_L, bounds_C[c], bounds_C[c + 1])
 
 
-def _distances(word: str, letters_CL: NDArray[np.uint32]) -> NDArray[np.int8]:
-    """Returns the edits from a word to each candidate, whose rows are padded with 0."""
-    num_candidates, width = letters_CL.shape
-    letters_LC = np.ascontiguousarray(letters_CL.T)
-    codes = [ord(letter) for letter in word]
-    before = np.zeros((width + 1, num_candidates), np.int8)  # two rows up: of swaps
-    above = np.repeat(np.arange(width + 1, dtype=np.int8)[:, None], num_candidates, axis=1)
-    for i, code in enumerate(codes):
-        row = np.empty_like(above)
-        row[0] = i + 1
-        for j in range(width):
-            replaced = above[j] + (letters_LC[j] != code)
-            row[j + 1] = np.minimum(replaced, np.minimum(above[j + 1], row[j]) + 1)
-            if i and j:
-                swapped = (letters_LC[j] == codes[i - 1]) & (letters_LC[j - 1] == code)
-                np.minimum(row[j + 1], before[j - 1] + 1, out=row[j + 1], where=swapped)
-        before, above = above, row
-    lengths_C = (letters_CL != 0).sum(axis=1)
-    distances_C: NDArray[np.int8] = above[lengths_C, np.arange(num_candidates)]
-    return distances_C
+@numba.njit(cache=True, nogil=True)
+def _nearest(
+    word_W: Array, limit: int, letters_L: Array, bounds_C: Array, sets_C: Array, k: int
+) -> Array:
+    """Returns the numbers of up to k known words, the nearest first, of equals the first known."""
+    found_K, distances_K, num_found = np.empty(k, np.int64), np.empty(k, np.int64), 0
+    letters = _letter_set(word_W, 0, len(word_W))
+    rows = np.empty((3, len(word_W) + limit + 1), np.int64)
+    for c in range(len(sets_C)):
+        # an edit changes the length by one at most, and takes one letter and brings one at most
+        if abs(bounds_C[c + 1] - bounds_C[c] - len(word_W)) > limit:
+            continue
+        differing, num_differing = letters ^ sets_C[c], 0
+        while differing and num_differing <= 2 * limit:
+            differing &= differing - np.uint64(1)
+            num_differing += 1
+        if num_differing > 2 * limit:
+            continue
+        distance = _distance(word_W, letters_L[bounds_C[c] : bounds_C[c + 1]], limit, rows)
+        if distance > limit:
+            continue
+        if num_found < k:
+            num_found += 1
+        place = num_found - 1
+        while place > 0 and distances_K[place - 1] > distance:
+            found_K[place], distances_K[place] = found_K[place - 1], distances_K[place - 1]
+            place -= 1
+        found_K[place], distances_K[place] = c, distance
+        if num_found == k:  # what comes later must be nearer than the last of them
+            limit = distances_K[k - 1] - 1
+            if limit < 0:
+                break
+    return found_K[:num_found]
+
+
+@numba.njit(cache=True)
+def _distance(one_W: Array, other: Array, limit: int, rows: Array) -> int:
+    """Returns the edits between two words, or more than the limit where they are more.
+
+    Args:
+        one_W: the one's letters.
+        other: the other's, at most `limit` more or fewer.
+        limit: above which it is given up.
+        rows: int64 [3, more than the letters of either]; to work in.
+    """
+    for j in range(len(other) + 1):
+        rows[0, j] = j
+    for i in range(len(one_W)):
+        # rows of the recurrence: this one, the one above, and the one before that, of swaps
+        row, above, before = rows[(i + 1) % 3], rows[i % 3], rows[(i + 2) % 3]
+        row[0] = least = i + 1
+        for j in range(len(other)):
+            edits = above[j] + (one_W[i] != other[j])
+            edits = min(edits, above[j + 1] + 1, row[j] + 1)
+            if i and j and one_W[i] == other[j - 1] and one_W[i - 1] == other[j]:
+                edits = min(edits, before[j - 1] + 1)
+            row[j + 1] = edits
+            least = min(least, edits)
+        if least > limit + 1:  # a swap may reach past one row
+            return limit + 1
+    return int(rows[len(one_W) % 3, len(other)])

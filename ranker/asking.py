@@ -9,6 +9,7 @@ from rankwell.data.restrictions import Restrictions, read_query
 from rankwell.ranker.cursors import digest
 
 MAX_MARKS = 50
+MAX_FACETS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,10 @@ class Asked:
         if self.deadline_ms is not None and not 0 < self.deadline_ms < float("inf"):
             raise InputError(
                 f"deadline_ms is {self.deadline_ms:g}; it must be above 0", field="deadline_ms"
+            )
+        if len(self.facets) > MAX_FACETS:
+            raise InputError(
+                f"{len(self.facets)} facets are asked for; the most is {MAX_FACETS}", field="facets"
             )
         if self.collapse and self.sort:
             raise InputError(

@@ -30,6 +30,7 @@ from rankwell.indexer.engines import cluster_of
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.deadlines import Cost
+from rankwell.ranker.facets import VALUES, Matched
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.pipeline import NamedStage, Scorer, Stage, fused_order
 from rankwell.ranker.pool import Pool, pool_of_texts
@@ -104,6 +105,20 @@ class AttachedCollection(Collection):
         ranking = replace(Ranking.start(request), reference=reference, found=Found((), pool))
         return ranked_texts(self.ranker, self.features, ranking, given, pool, request.terms)
 
+    @property
+    def facet_fields(self) -> tuple[str, ...]:
+        """The fields that hold words or yes and no."""
+        return self._index.facet_fields
+
+    @property
+    def sort_fields(self) -> tuple[str, ...]:
+        """None: an attached index is not sorted here."""
+        return ()
+
+    def num_within(self, within: Mapping[str, Any]) -> int:
+        """Returns how many documents of the index a filter accepts now."""
+        return self._index.count(within)
+
     def known(self, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Returns which of some ids the index has."""
         return self._index.known(doc_ids)
@@ -172,11 +187,18 @@ class AttachedCollection(Collection):
         pairs = zip(documents, keys, strict=True)
         return [replace(document, fields=fields.get(key, {})) for document, key in pairs], ()
 
-    def _matches(self, ranking: Ranking) -> NDArray[np.int64]:
-        raise InputError(
-            "an attached index is not counted, faceted or sorted here; leave out facets, sort and "
-            "total, or ask Elasticsearch for them"
+    def _matched(self, asked: Asked, ranking: Ranking) -> Matched:
+        """Returns what Elasticsearch counts."""
+        if asked.sort is not None:
+            raise InputError(
+                "an attached index is not sorted here; leave out sort, or ask Elasticsearch for it",
+                field="sort",
+            )
+        request = ranking.request
+        total, facets = self._index.counted(
+            _asked(request.query), request.restrictions, asked.facets, VALUES, request.due
         )
+        return Matched(total, facets)
 
     def _suggestion(self, asked: Asked, live: LivePart | None) -> str | None:
         return None if asked.within else super()._suggestion(asked, live)

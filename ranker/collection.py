@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import Analyzer
@@ -194,6 +195,25 @@ class Collection(Searchable):
     def __len__(self) -> int:
         """Returns the number of documents, changes since the version included."""
         return len(self._seen(self.refresh()))
+
+    @property
+    def facet_fields(self) -> tuple[str, ...]:
+        """The fields whose values can be counted."""
+        return tuple(self.documents.field_types)
+
+    @property
+    def sort_fields(self) -> tuple[str, ...]:
+        """The fields that matches can be ordered by: lists have no order."""
+        types = self.documents.field_types
+        return tuple(name for name, kind in types.items() if not pa.types.is_list(kind))
+
+    def num_within(self, within: Mapping[str, Any]) -> int:
+        """Returns how many documents a filter accepts, changes since the version included.
+
+        Raises:
+            FilterError: it does not fit the documents.
+        """
+        return int(matching_rows(within, self._seen(self.refresh())).sum())
 
     def refresh(self) -> LivePart | None:
         """Takes in what was appended to the journal; returns what has changed since the version.

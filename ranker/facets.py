@@ -4,6 +4,7 @@ Shapes: N rows, M matching rows.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,22 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.records import FacetValue
 
-MAX_FACETS = 20
 VALUES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """All that matches a search.
+
+    Attributes:
+        total: how many documents.
+        facets: the most frequent values of the fields that were asked for.
+        rows_M: int64; theirs, None where they are elsewhere.
+    """
+
+    total: int
+    facets: Mapping[str, tuple[FacetValue, ...]]
+    rows_M: NDArray[np.int64] | None = None
 
 
 def facets_of(
@@ -25,12 +40,8 @@ def facets_of(
     """Returns the most frequent values of fields among rows, ties by value; of lists each value.
 
     Raises:
-        InputError: a field does not exist, or there are too many.
+        InputError: a field does not exist.
     """
-    if len(names) > MAX_FACETS:
-        raise InputError(
-            f"{len(names)} facets are asked for; the most is {MAX_FACETS}", field="facets"
-        )
     return {name: _counts(_column(name, "facets", documents).take(rows_M)) for name in names}
 
 

@@ -5,36 +5,42 @@ from typing import Any
 
 import numpy as np
 
-from rankwell.data.analysis import Analyzer
 from rankwell.data.records import Document, Explanation, Hit
 from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.ranking import Ranking
-from rankwell.ranker.snippets import snippet
+from rankwell.ranker.snippets import Marks, snippet
 
 
 def hits_of(
-    page: Ranking,
-    documents: Sequence[Document],
-    analyzer: Analyzer,
-    pool: Pool,
-    num_before: int = 0,
+    page: Ranking, documents: Sequence[Document], pool: Pool, num_before: int = 0
 ) -> tuple[Hit, ...]:
     """Returns the documents of a part of a ranking with their snippets.
 
     Args:
         page: the part.
         documents: its own, in order.
-        analyzer: of the version.
         pool: of the version, or where the ranking's own documents lie.
         num_before: how many hits there are on the pages before.
     """
-    return tuple(
-        _hit(place, page, document, analyzer, pool, num_before)
-        for place, document in enumerate(documents)
-    )
+    rows_K, request = page.scored.rows_K, page.request
+    hits, numbers = [], np.arange(len(rows_K))
+    for places, rows, own, terms in request.by_pool(rows_K, pool):
+        marks = Marks.of(terms, own.forward.vocabulary)
+        for place, row in zip(numbers[places].tolist(), rows.tolist(), strict=True):
+            document = documents[place]
+            hit = Hit(
+                num_before + place + 1,
+                document.doc_id,
+                float(page.scores_K[place]),
+                document.title,
+                snippet(document.text, marks, own.best_passage(row, request.vector_D)),
+                document.fields,
+            )
+            hits.append(hit)
+    return tuple(sorted(hits, key=lambda hit: hit.rank))
 
 
 def explanations_of(
@@ -82,26 +88,3 @@ def explanations_of(
             )
         )
     return tuple(explanations)
-
-
-def _hit(
-    place: int,
-    page: Ranking,
-    document: Document,
-    analyzer: Analyzer,
-    pool: Pool,
-    num_before: int,
-) -> Hit:
-    row = int(page.scored.rows_K[place])
-    [(_, rows, own, _)] = [
-        part for part in page.request.by_pool(np.array([row]), pool) if len(part[1])
-    ]
-    passage = own.best_passage(int(rows[0]), page.request.vector_D)
-    return Hit(
-        num_before + place + 1,
-        document.doc_id,
-        float(page.scores_K[place]),
-        document.title,
-        snippet(document.text, page.request.query, analyzer, passage),
-        document.fields,
-    )

@@ -25,7 +25,7 @@ from rankwell.ranker.asking import Asked
 from rankwell.ranker.completion import Titles
 from rankwell.ranker.cursors import Cursor
 from rankwell.ranker.duplicates import near_duplicates
-from rankwell.ranker.facets import facets_of, sorted_rows
+from rankwell.ranker.facets import Matched, facets_of, sorted_rows
 from rankwell.ranker.features import joined
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.page import explanations_of, hits_of
@@ -242,10 +242,8 @@ class Searchable(ABC):
             ranking = further(ranking)
         ranked = time.perf_counter()
 
-        documents = self._seen(request.live)
-        rows_M = self._matches(ranking) if asked.counts_matches else None
-        facets = facets_of(asked.facets, documents, rows_M) if rows_M is not None else {}
-        order = self._order(asked, ranking, rows_M, without)
+        matched = self._matched(asked, ranking) if asked.counts_matches else None
+        order = self._order(asked, ranking, matched, without)
         counted = time.perf_counter()
 
         shown = cursor.shown if cursor else 0
@@ -253,7 +251,7 @@ class Searchable(ABC):
         here = slice(first, first + asked.k)
         page = self._page(ranking, order, here)
         on_page, lacking = self._shown(page)
-        hits = hits_of(page, on_page, self.analyzer, self.features.pool_of(page), shown)
+        hits = hits_of(page, on_page, self.features.pool_of(page), shown)
         if asked.collapse:
             hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
@@ -276,8 +274,8 @@ class Searchable(ABC):
         suggestion = self._suggestion(asked, request.live) if first_page else None
         finished = time.perf_counter()
         matches: tuple[StageTime, ...] = ()
-        if rows_M is not None:
-            matches = (StageTime("matches", (counted - ranked) * 1000, len(rows_M)),)
+        if matched is not None:
+            matches = (StageTime("matches", (counted - ranked) * 1000, matched.total),)
         return SearchResult(
             version=self.version.name,
             query=asked.query,
@@ -291,8 +289,8 @@ class Searchable(ABC):
             degraded=degraded + ranking.degraded + lacking,
             hits=hits,
             explanations=explanations,
-            total=None if rows_M is None else len(rows_M),
-            facets=facets,
+            total=None if matched is None else matched.total,
+            facets={} if matched is None else matched.facets,
             next_cursor=next_cursor,
             suggestion=suggestion,
         )
@@ -301,13 +299,15 @@ class Searchable(ABC):
         self,
         asked: Asked,
         ranking: Ranking,
-        rows_M: NDArray[np.int64] | None,
+        matched: Matched | None,
         without: str | None,
     ) -> _Order:
         """Returns what is paged: all matches by a field, or the candidates that are left."""
-        if asked.sort is not None and rows_M is not None:
+        if asked.sort is not None:
+            assert matched is not None
+            assert matched.rows_M is not None
             documents = self._seen(ranking.request.live)
-            return _Order(sorted_rows(asked.sort, documents, rows_M))
+            return _Order(sorted_rows(asked.sort, documents, matched.rows_M))
         rows_K = ranking.scored.rows_K
         own_K = np.arange(len(rows_K))
         stands_K = (
@@ -346,15 +346,17 @@ class Searchable(ABC):
             )
         return self.stages[name]
 
-    def _matches(self, ranking: Ranking) -> NDArray[np.int64]:
-        """Returns the rows that match: those with a word of the query, behind the filter.
+    def _matched(self, asked: Asked, ranking: Ranking) -> Matched:
+        """Returns the documents that match: those with a word of the query, behind the filter.
 
         What is near in meaning alone can be shown, and does not count: where near ends depends on
         the filter, and a value's count must be what a filter by it leaves.
         """
         request = ranking.request
-        mask_N = self._seen(request.live).live_N if request.mask_N is None else request.mask_N
-        return np.flatnonzero(self._restricting.with_terms(request) & mask_N)
+        documents = self._seen(request.live)
+        mask_N = documents.live_N if request.mask_N is None else request.mask_N
+        rows_M = np.flatnonzero(self._restricting.with_terms(request) & mask_N)
+        return Matched(len(rows_M), facets_of(asked.facets, documents, rows_M), rows_M)
 
     def _row(self, ranking: Ranking, doc_id: str) -> int:
         """Returns the row of an id in a ranking, -1 where there is no such document any more."""
@@ -378,6 +380,8 @@ class Searchable(ABC):
     def _suggestion(self, asked: Asked, live: LivePart | None) -> str | None:
         """Returns the query in spellings that the documents have, None where it has them."""
         within = asked.within
+        if live is None and not within:  # all that the vocabulary counts may be seen
+            return self._speller.corrected(asked.query)
         mask_N = matching_rows(within, self._seen(live)) if within else self._seen(live).live_N
         return self._speller.corrected(
             asked.query,

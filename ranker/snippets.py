@@ -1,78 +1,113 @@
-"""Snippets: the part of a text that shows best why it was found, with the matches marked."""
+"""Snippets: the part of a text that shows best why it was found, with the matches marked.
+
+Shapes: S surface forms, T words of a text, H words that match.
+"""
 
 import html
-from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
+from typing import Any
 
-from rankwell.data.analysis import AnalysedQuery, Analyzer, is_one_to_one, word_spans, words
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwell.data.forward import Vocabulary
+from rankwell.data.word_places import WordPlaces, word_hashes, word_places
+from rankwell.ranker.terms import QueryTerms
 
 SNIPPET_WORDS = 40
 # Past this many characters a text is not looked at: a page must not wait for one huge document.
 MAX_CHARACTERS = 20_000
 
+Array = NDArray[Any]
 
-def snippet(
-    text: str, query: AnalysedQuery, analyzer: Analyzer, passage: tuple[int, int] | None = None
-) -> str:
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The words that a query marks: all surface forms of its terms, known by their hashes.
+
+    Attributes:
+        hashes_S: uint64; sorted.
+        terms_S: int64; the place of each one's term in the query.
+    """
+
+    hashes_S: NDArray[np.uint64]
+    terms_S: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, terms: QueryTerms, vocabulary: Vocabulary) -> "Marks":
+        """Returns what a query marks in texts whose words a vocabulary has."""
+        forms = [
+            (vocabulary.surface(int(form)), place)
+            for place, term_id in enumerate(terms.ids_T.tolist())
+            if term_id >= 0
+            for form in vocabulary.forms_of(term_id)
+        ]
+        hashes_S = word_hashes([form for form, _ in forms])
+        order = np.argsort(hashes_S)
+        terms_S = np.array([place for _, place in forms], np.int64)
+        return cls(hashes_S[order], terms_S[order])
+
+    def found_in(self, places: WordPlaces) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns which words of a text are marked, and the term of each: int64 [H]."""
+        if not len(self.hashes_S):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        near_T = np.searchsorted(self.hashes_S[:-1], places.hashes_T)
+        hits_H = np.flatnonzero(self.hashes_S[near_T] == places.hashes_T)
+        return hits_H, self.terms_S[near_T[hits_H]]
+
+
+def snippet(text: str, marks: Marks, passage: tuple[int, int] | None = None) -> str:
     """Returns the window of a text with most of the query's distinct terms, as safe HTML.
 
     All of the text is escaped; the only markup is <mark> around matching words.
 
     Args:
         text: of the document.
-        query: whose words are marked.
-        analyzer: of the version.
+        marks: the words to mark.
         passage: the part of the text to show; None: all of it.
     """
     begin, end = passage or (0, len(text))
-    cut, text = (begin > 0, end < len(text)), text[begin:end][:MAX_CHARACTERS]
-    # most texts need no place of a word outside of the window, and the places are what takes time
-    separate = None if is_one_to_one(text) else _separate(word_spans(text))
-    forms = words(text) if separate is None else [form for form, _, _ in separate]
-    wanted = set(query.terms)
-    terms = {form: analyzer.term(form) for form in set(forms)}
-    matching = {form for form, term in terms.items() if term in wanted}
-    hits = [place for place, form in enumerate(forms) if form in matching]
-    first = _best_window(hits, [terms[forms[place]] for place in hits], len(forms))
-    if separate is None:
-        shown = list(islice(word_spans(text, first), SNIPPET_WORDS))
-    else:
-        shown = separate[first : first + SNIPPET_WORDS]
-    if not shown:
+    end = min(end, begin + MAX_CHARACTERS)
+    before, after = begin > 0, end < len(text)
+    text = text[begin:end]
+    places = word_places(text)
+    if not len(places):
         return html.escape(text[:300])
-    pieces = ["… " if first or cut[0] else ""]
-    at = 0 if not first else shown[0][1]
-    for form, start, end in shown:
-        if form in matching:
-            pieces += html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"
-            at = end
-    if first + SNIPPET_WORDS < len(forms):
-        pieces += html.escape(text[at : shown[-1][2]]), " …"
+    hits_H, terms_H = marks.found_in(places)
+    first = _best_window(hits_H, terms_H, len(places))
+    last = min(first + SNIPPET_WORDS, len(places)) - 1
+    marked = hits_H[(hits_H >= first) & (hits_H <= last)]
+    (start, _), *spans, (_, end) = places.spans(np.concatenate([[first], marked, [last]]))
+    pieces = ["… " if first or before else ""]
+    at = start if first else 0
+    for start, stop in spans:
+        if start >= at:
+            pieces += html.escape(text[at:start]), f"<mark>{html.escape(text[start:stop])}</mark>"
+            at = stop
+    if last + 1 < len(places):
+        pieces += html.escape(text[at:end]), " …"
     else:
-        pieces += html.escape(text[at:]), " …" if cut[1] else ""
+        pieces += html.escape(text[at:]), " …" if after else ""
     return "".join(pieces)
 
 
-def _best_window(hits: list[int], terms: list[str | None], num_words: int) -> int:
+@numba.njit(cache=True)
+def _best_window(hits_H: Array, terms_H: Array, num_words: int) -> int:
     """Returns the first word of the window with most distinct terms, then most matches."""
-    best, best_value = 0, (0, 0)
-    right = 0
-    for left, place in enumerate(hits):
-        right = max(right, left)
-        while right < len(hits) and hits[right] < place + SNIPPET_WORDS:
+    best, most_terms, most_hits = 0, 0, 0
+    counts = np.zeros(terms_H.max() + 1 if len(terms_H) else 0, np.int64)
+    right, num_terms = 0, 0
+    for left in range(len(hits_H)):
+        while right < len(hits_H) and hits_H[right] < hits_H[left] + SNIPPET_WORDS:
+            num_terms += counts[terms_H[right]] == 0
+            counts[terms_H[right]] += 1
             right += 1
-        value = (len(set(terms[left:right])), right - left)
-        if value > best_value:
+        if (num_terms, right - left) > (most_terms, most_hits):
             # a few words before the first match make it readable, where the last leaves them room
-            room = place + SNIPPET_WORDS - 1 - hits[right - 1]
-            best, best_value = max(0, place - min(5, room)), value
+            room = hits_H[left] + SNIPPET_WORDS - 1 - hits_H[right - 1]
+            best = max(0, hits_H[left] - min(5, room))
+            most_terms, most_hits = num_terms, right - left
+        counts[terms_H[left]] -= 1
+        num_terms -= counts[terms_H[left]] == 0
     return max(0, min(best, num_words - SNIPPET_WORDS))
-
-
-def _separate(spans: Iterator[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Returns spans without those that begin inside the one before: one character can be words."""
-    kept: list[tuple[str, int, int]] = []
-    for span in spans:
-        if not kept or span[1] >= kept[-1][2]:
-            kept.append(span)
-    return kept

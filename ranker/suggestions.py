@@ -7,8 +7,10 @@ frequent; by the known word that is fewest edits away, the more frequent of two.
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 
-from rankwell.data.analysis import word_spans
+import numpy as np
+
 from rankwell.data.forward import Vocabulary
+from rankwell.data.word_places import word_places
 from rankwell.embeddings.spelling import Spellings
 
 KNOWN_WORDS = 50_000  # the most frequent ones, which suggestions are taken from
@@ -40,7 +42,9 @@ class Speller:
             allowed: which words may be shown.
         """
         pieces, at, replaced = [], 0, 0
-        for word, start, end in word_spans(query):
+        places = word_places(query)
+        for number, (start, end) in enumerate(places.spans(np.arange(len(places)))):
+            word = places.form(number)
             if replaced == _MAX_REPLACED or start < at or not word.isalpha():
                 continue
             better = self._better(word, allowed)

@@ -53,7 +53,7 @@ def create_app(live: Live, service: Service | None = None) -> FastAPI:
     served, beside = service.clicks.served if service.clicks else None, Beside(live)
     app.include_router(search_router(beside, served))
     app.include_router(documents_router(live, served))
-    app.include_router(pages_router(beside, served))
+    app.include_router(pages_router(beside, served, service.metrics))
     app.include_router(clicks_router(service.clicks, service.metrics))
     app.include_router(metrics_router(service.metrics))
     describe(app)

@@ -6,17 +6,26 @@ collection shows nothing until somebody has thought of it.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
-from rankwell.data.filters import matching_rows
 from rankwell.data.records import Document, SearchResult
 from rankwell.embeddings.word_vectors import Neighbour
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
 
 # What says nothing of single documents.
-_SAFE = ("analyzer", "config", "encode", "encoder", "folder", "rerank", "stage_names", "version")
+_SAFE = (
+    "analyzer",
+    "config",
+    "encode",
+    "encoder",
+    "facet_fields",
+    "folder",
+    "rerank",
+    "sort_fields",
+    "stage_names",
+    "version",
+)
 
 
 class Bounded:
@@ -35,12 +44,7 @@ class Bounded:
 
     def __len__(self) -> int:
         """Returns the number of documents that the filter accepts."""
-        return int(matching_rows(self._within, self._collection.documents).sum())
-
-    @property
-    def documents(self) -> SimpleNamespace:
-        """The names and types of the fields, and nothing else."""
-        return SimpleNamespace(field_types=self._collection.documents.field_types)
+        return self._collection.num_within(self._within)
 
     def search(self, query: str, k: int = 10, **more: Any) -> SearchResult:
         """Answers a query from the documents that the filter accepts."""

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rankwell.data.config import CONFIG_FILE, ELASTICSEARCH, load_config
-from rankwell.data.filters import matching_rows, parsed_filter
+from rankwell.data.filters import parsed_filter
 from rankwell.data.service import ServingConfig
 from rankwell.data.terminal import Folder, Json, out, print_json, say
 from rankwell.indexer.location import Location
@@ -118,7 +118,7 @@ def create(
     condition = parsed_filter(filter)
     if condition:
         with open_collection(folder) as collection:
-            matching_rows(condition, collection.documents)
+            collection.num_within(condition)  # says what of it does not fit
     token = KeyStore(folder).create(name, role, condition)
     if json:
         print_json({"key": token})

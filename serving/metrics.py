@@ -14,6 +14,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
@@ -125,11 +126,18 @@ class Metrics:
 
     def text(self) -> bytes:
         """Returns all figures as Prometheus reads them, of all processes."""
+        return generate_latest(self._joined())
+
+    def figures(self) -> list[Metric]:
+        """Returns all figures, of all processes."""
+        return list(self._joined().collect())
+
+    def _joined(self) -> CollectorRegistry:
         if _SHARED_FOLDER not in os.environ:
-            return generate_latest(self._registry)
+            return self._registry
         joined = CollectorRegistry()
         multiprocess.MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
-        return generate_latest(joined)
+        return joined
 
 
 def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:

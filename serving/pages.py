@@ -22,6 +22,8 @@ from rankwell.ranker.collection import Collection
 from rankwell.serving.beside import Beside
 from rankwell.serving.exchange import observe
 from rankwell.serving.hurry import answer_in_time
+from rankwell.serving.latencies import latencies
+from rankwell.serving.metrics import Metrics
 from rankwell.serving.operators import overview
 from rankwell.serving.page_query import PageQuery
 from rankwell.serving.reasons import reasons_of
@@ -38,8 +40,14 @@ _FACETS = 6
 _VERSIONS = 10
 
 
-def pages_router(beside: Beside, served: ServedLog | None) -> APIRouter:
-    """Returns the pages."""
+def pages_router(beside: Beside, served: ServedLog | None, metrics: Metrics) -> APIRouter:
+    """Returns the pages.
+
+    Args:
+        beside: what is searched.
+        served: keeps answers for the clicks on them; None: none are kept.
+        metrics: that operators look at.
+    """
     router = APIRouter(include_in_schema=False)
     loader = FileSystemLoader(FOLDER / "templates")
     templates = Jinja2Templates(env=Environment(loader=loader, autoescape=True, trim_blocks=True))
@@ -91,6 +99,7 @@ def pages_router(beside: Beside, served: ServedLog | None) -> APIRouter:
     def operators(request: Request) -> Response:
         with beside.collection() as collection:
             context = _about(collection) | overview(collection)
+        context["latencies"] = latencies(metrics.figures())
         return templates.TemplateResponse(request, "operators.html", context)
 
     return router
@@ -100,12 +109,11 @@ def _about(collection: Collection) -> dict[str, Any]:
     """Returns what every page says of the collection."""
     live = collection.version.name
     versions = VersionStore(collection.folder).names()[-_VERSIONS:]
-    types = {} if collection.config.attached else collection.documents.field_types
     return {
         "name": collection.config.collection.name,
         "num_docs": len(collection),
         "version": live,
-        "sorts": [name for name, kind in types.items() if not str(kind).startswith("list")],
+        "sorts": collection.sort_fields,
         "stages": collection.stage_names,
         "versions": [name for name in reversed(versions) if name != live],
     }
@@ -146,7 +154,6 @@ def _facets(beside: Beside, asked: PageQuery, result: SearchResult) -> dict[str,
 def _search(
     collection: Collection, asked: PageQuery, stage: str | None, explain: bool
 ) -> SearchResult:
-    attached = collection.config.attached
     return answer_in_time(
         collection,
         Asked(
@@ -158,7 +165,7 @@ def _search(
             cursor=asked.cursor or None,
             stage=stage,
             explain=explain,
-            facets=() if attached else tuple(collection.documents.field_types)[:_FACETS],
+            facets=collection.facet_fields[:_FACETS],
         ),
     )
 

@@ -18,14 +18,16 @@ from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import Config
 from rankwell.data.errors import FilterError, InputError, NotFound, Unavailable
 from rankwell.data.readers import document_of
-from rankwell.data.records import Document
+from rankwell.data.records import Document, FacetValue
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.indexer.elasticsearch.connection import Connection, check_whole
-from rankwell.indexer.elasticsearch.mappings import IndexMapping, read_mapping
+from rankwell.indexer.elasticsearch.mappings import DATES, IndexMapping, read_mapping
 from rankwell.indexer.elasticsearch.owned import count_documents
 from rankwell.indexer.elasticsearch.reading import record_of_hit, text_of
 
 _IDS = 1000
+_SHARD_VALUES = 1000
+_FACETS = frozenset({"keyword", "constant_keyword", "boolean"})
 _MAX_HITS = 10_000  # an index gives no more at once (index.max_result_window)
 _FEW = 50
 # Elasticsearch takes longer to leave short fields out, and to be asked again, than to send them.
@@ -107,9 +109,82 @@ class AttachedIndex:
         """Closes the connections."""
         self._connection.close()
 
-    def count(self) -> int:
-        """Returns how many documents the index has now."""
-        return count_documents(self._connection, self._index, self._connection.searching())
+    def count(self, within: Mapping[str, Any] | None = None) -> int:
+        """Returns how many documents the index has now, or how many of them a filter accepts.
+
+        Raises:
+            FilterError: the filter does not fit the index.
+        """
+        query = self._mapping.filter(within) if within else None
+        return count_documents(self._connection, self._index, self._connection.searching(), query)
+
+    @property
+    def facet_fields(self) -> tuple[str, ...]:
+        """The fields that hold words or yes and no, but for what is searched in."""
+        return tuple(
+            name
+            for name, kind in self._mapping.types.items()
+            if kind in _FACETS and name not in self._mapping.parents and name not in self._names
+        )
+
+    def counted(
+        self,
+        query: str,
+        restrictions: Restrictions,
+        facets: Sequence[str],
+        num_values: int,
+        due: float = math.inf,
+    ) -> tuple[int, dict[str, tuple[FacetValue, ...]]]:
+        """Returns how many documents match, and the most frequent values of fields among them.
+
+        Ties are taken by value. Where the index has several shards, each brings its most frequent
+        1000 values: of a field with more, a rare value's count may be too low.
+
+        Args:
+            query: text.
+            restrictions: what the documents must be.
+            facets: the fields.
+            num_values: of each.
+            due: as for `CandidateEngine.search`.
+
+        Raises:
+            InputError: a field does not exist, or its values cannot be counted.
+            Unavailable: the cluster, or a shard of the index, did not answer in time.
+        """
+        fields = [self._mapping.counted(name) for name in facets]
+        # numbers: a field's own name may hold what the name of an aggregation may not
+        asked = {
+            str(number): {
+                "terms": {
+                    "field": field,
+                    "size": num_values,
+                    "shard_size": _SHARD_VALUES,
+                    "order": [{"_count": "desc"}, {"_key": "asc"}],
+                }
+            }
+            for number, field in enumerate(fields)
+        }
+        body = {
+            "query": self._query(query, restrictions),
+            "size": 0,
+            "track_total_hits": True,
+            "aggregations": asked,
+        }
+
+        def ask(client: Any) -> Any:
+            answer = client.search(
+                index=self._index, body=body, allow_partial_search_results=False
+            ).body
+            check_whole(answer, self._index, self._connection.where)
+            return answer
+
+        answer = self._connection.call(ask, self._connection.searching(due))
+        found = answer.get("aggregations", {})
+        values = {}
+        for number, (name, field) in enumerate(zip(facets, fields, strict=True)):
+            kind, buckets = self._mapping.types[field], found[str(number)]["buckets"]
+            values[name] = tuple(_facet_value(bucket, kind) for bucket in buckets)
+        return int(answer["hits"]["total"]["value"]), values
 
     def search(
         self, query: str, k: int, restrictions: Sequence[Restrictions], due: float = math.inf
@@ -286,6 +361,12 @@ class AttachedIndex:
             return document_of(record, self._config.documents)
         except ValueError:
             return Document(hit["_id"], "")
+
+
+def _facet_value(bucket: Mapping[str, Any], kind: str) -> FacetValue:
+    """Returns a bucket of an aggregation, its value as a filter takes it."""
+    value = bucket["key_as_string"] if kind in DATES else bucket["key"]
+    return FacetValue(bool(value) if kind == "boolean" else value, bucket["doc_count"])
 
 
 def _phrase(match: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ _WORDS = frozenset({"keyword", "constant_keyword", "wildcard", "version", "ip"})
 _NUMBERS = frozenset(
     {"long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float"}
 )
-_NUMBERS_AND_DATES = _NUMBERS | {"unsigned_long", "date", "date_nanos"}
+DATES = frozenset({"date", "date_nanos"})
+_NUMBERS_AND_DATES = _NUMBERS | DATES | {"unsigned_long"}
+_COUNTED = _WORDS | _NUMBERS_AND_DATES | {"boolean"}
 _UNREADABLE = frozenset({"dense_vector", "sparse_vector", "rank_features"})
 _RANGES = ("gte", "gt", "lte", "lt")
 
@@ -134,21 +136,47 @@ class IndexMapping:
                 )
         return musts
 
+    def counted(self, name: str) -> str:
+        """Returns the field whose values are counted for a facet.
+
+        Raises:
+            InputError: it does not exist, or has no values that can be counted.
+        """
+        if name not in self.types:
+            raise InputError(
+                f"facets names the field '{name}', which does not exist; "
+                f"{nearest(name, self.types)}",
+                field="facets",
+            )
+        field = self._as_it_is(name)
+        if field is None or self.types[field] not in _COUNTED:
+            raise InputError(
+                f"the field '{name}' holds {self.types[name]}, whose values are not counted; give "
+                "it a keyword sub-field, or leave it out",
+                field="facets",
+            )
+        return field
+
     def _exact(self, name: str) -> str:
-        """Returns the field that holds values as they are: of a text, its keyword sub-field."""
         if name not in self.types:
             raise FilterError(
                 f"the filter names the field '{name}', which does not exist; "
                 f"{nearest(name, self.types)}"
             )
+        field = self._as_it_is(name)
+        if field is None:
+            raise FilterError(
+                f"the field '{name}' holds text without a keyword sub-field, and cannot be "
+                "filtered by"
+            )
+        return field
+
+    def _as_it_is(self, name: str) -> str | None:
+        """Returns the field that holds values as they are: of a text, its keyword sub-field."""
         if self.types[name] not in _TEXTS:
             return name
-        for sub, parent in self.parents.items():
-            if parent == name and self.types[sub] in _WORDS:
-                return sub
-        raise FilterError(
-            f"the field '{name}' holds text without a keyword sub-field, and cannot be filtered by"
-        )
+        subs = (sub for sub, parent in self.parents.items() if parent == name)
+        return next((sub for sub in subs if self.types[sub] in _WORDS), None)
 
 
 def read_mapping(

@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 
 from rankwell.data.analysis import (
     ENGLISH_STOP_WORDS,
-    MAX_WORD_LENGTH,
     Analyzer,
     normalise,
     sentences,
-    word_spans,
     words,
 )
 from rankwell.data.config import AnalysisConfig
@@ -49,24 +47,6 @@ def test_words_are_the_surface_forms_in_order(text: str, expected: list[str]) ->
 def test_normalising_keeps_ascii_and_other_text_alike() -> None:
     assert normalise("WING") == "wing"
     assert normalise("WINGÉ\u2019S") == "wingé's"
-
-
-@given(PLAIN_TEXT)
-def test_word_spans_agree_with_words_and_each_lies_on_its_word(text: str) -> None:
-    spans = list(word_spans(text))
-    assert [word for word, _, _ in spans] == words(text)
-    assert [normalise(text[start:end]) for _, start, end in spans] == words(text)
-
-
-def test_a_span_covers_all_of_a_word_that_is_cut_for_its_length() -> None:
-    long = "x" * (MAX_WORD_LENGTH + 5)
-    assert list(word_spans(f"a {long}")) == [("a", 0, 1), ("x" * MAX_WORD_LENGTH, 2, 262)]
-
-
-def test_spans_stay_in_place_where_one_character_grows_and_another_shrinks() -> None:
-    # é of two characters becomes one, ß becomes two: the length stays the same by chance.
-    text = "e\u0301 ß wing"
-    assert [text[start:end] for word, start, end in word_spans(text) if word == "ss"] == ["ß"]
 
 
 @given(

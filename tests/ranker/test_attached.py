@@ -331,9 +331,37 @@ def test_phrases_exclusions_bounds_and_pages_are_the_clusters(opened: AttachedCo
     assert ids(opened.similar("otter-1", 5))[0].startswith("otter-")
 
 
-def test_what_needs_all_matches_is_refused(opened: AttachedCollection) -> None:
-    for more in ({"count": True}, {"sort": "number"}, {"facets": ["topic"]}):
-        with pytest.raises(InputError, match="ask Elasticsearch for them"):
+def test_elasticsearch_counts_all_matches_and_the_values_of_fields(
+    opened: AttachedCollection,
+) -> None:
+    assert opened.facet_fields == ("topic",)
+    assert opened.sort_fields == ()
+    # six reports of each topic, of days 0 to 5; ties by value
+    result = opened.search("otter comet", 2, facets=["topic", "number"])
+    assert result.total == 12
+    assert [(v.value, v.count) for v in result.facets["topic"]] == [("comet", 6), ("otter", 6)]
+    assert [(v.value, v.count) for v in result.facets["number"]] == [(n, 2) for n in range(6)]
+    assert [stage.name for stage in result.stages][-2:] == ["matches", "page"]
+    narrowed = opened.search(
+        'otter comet -"day 3"', 2, filter={"number": {"gte": 2}}, facets=["topic"], count=True
+    )
+    assert narrowed.total == 6
+    assert [(v.value, v.count) for v in narrowed.facets["topic"]] == [("comet", 3), ("otter", 3)]
+    within = {"topic": "otter"}
+    bounded = opened.ask(Asked(query="otter comet", facets=("topic",), within=within))
+    assert [(v.value, v.count) for v in bounded.facets["topic"]] == [("otter", 6)]
+    assert opened.num_within(within) == 6
+
+
+def test_a_facet_that_cannot_be_counted_and_an_order_by_a_field_are_refused(
+    opened: AttachedCollection,
+) -> None:
+    for more, says in (
+        ({"sort": "number"}, "ask Elasticsearch for it"),
+        ({"facets": ["topik"]}, "did you mean 'topic'"),
+        ({"facets": ["body"]}, "holds text, whose values are not counted"),
+    ):
+        with pytest.raises(InputError, match=says):
             opened.search("otter", **more)  # type: ignore[arg-type]
     assert opened.complete("rep") == []
 

@@ -72,5 +72,3 @@ def test_what_has_no_order_or_does_not_exist_is_refused(documents):
     with pytest.raises(InputError, match="facets names the field 'knid'") as caught:
         facets_of(["knid"], documents, ALL)
     assert caught.value.field == "facets"
-    with pytest.raises(InputError, match="21 facets are asked for; the most is 20"):
-        facets_of(["kind"] * 21, documents, ALL)

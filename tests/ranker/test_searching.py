@@ -210,6 +210,8 @@ def test_a_deadline_skips_stages_and_the_next_page_keeps_the_order(cranfield):
     assert rest.degraded == ()
     assert not set(ids(rest)) & set(ids(hurried))
     assert len(fused) == 12
+    with pytest.raises(InputError, match="21 facets are asked for; the most is 20"):
+        cranfield.search(QUERY, facets=["author"] * 21)
     with pytest.raises(InputError, match="deadline_ms is 0; it must be above 0"):
         cranfield.search(QUERY, deadline_ms=0)
 
