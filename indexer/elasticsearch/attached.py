@@ -115,7 +115,7 @@ class AttachedIndex:
         Raises:
             FilterError: the filter does not fit the index.
         """
-        query = self._mapping.filter(within) if within else None
+        query = self._filter(within) if within else None
         return count_documents(self._connection, self._index, self._connection.searching(), query)
 
     @property
