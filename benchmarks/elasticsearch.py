@@ -6,9 +6,9 @@ Loads the same documents with rankwell's bulk load and with the client's own par
 then times Elasticsearch's top 10 and top 1000 (with their documents, and as the rows that rankwell
 asks for), and rankwell's top 10 after the deep ranker over 1000 candidates of the same index, in
 turn for each query. What rankwell adds is its time without that of its own request to the cluster.
-The ranker's network is not trained, which takes as long to compute. Starts the server itself
-(RANKWELL_ELASTICSEARCH); needs the development collections (RANKWELL_DATA), or with --quick only
-the sample of this repository. The last line of the output is one JSON object.
+The ranker is the one that ships. Starts the server itself (RANKWELL_ELASTICSEARCH); needs the
+development collections (RANKWELL_DATA), or with --quick only the sample of this repository. The
+last line of the output is one JSON object.
 """
 
 import argparse
@@ -44,29 +44,23 @@ from rankwell.data.config import (
     load_config,
     render_config,
 )
-from rankwell.data.versions import RANKER, Version, VersionStore
 from rankwell.indexer.elasticsearch.bulk import Action, load
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.engine import lexical_query
-from rankwell.indexer.elasticsearch.owned import IndexRecord
+from rankwell.indexer.elasticsearch.owned import Content, IndexRecord
 from rankwell.indexer.job import index_collection
 from rankwell.ranker.collection import Collection
-from rankwell.ranker.features import FEATURES, FEATURES_FINGERPRINT
-from rankwell.ranker.fit import FirstStageFit
-from rankwell.ranker.model import EnsembleNetwork
-from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 PORT = 9670
-HIDDEN = (32,)
 ROUNDS = 2
 
 
-def build(folder: Path, documents: Path, url: str) -> Version:
-    """Indexes documents and publishes a version with a ranker as large as a trained one."""
+def build(folder: Path, documents: Path, url: str) -> None:
+    """Indexes documents."""
     config = Config(
         documents=DocumentsConfig(sources=(str(documents),)),
         words=WordsConfig(epochs=1),
@@ -79,23 +73,6 @@ def build(folder: Path, documents: Path, url: str) -> Version:
     started = time.perf_counter()
     report = index_collection(folder)
     print(f"indexed in {time.perf_counter() - started:.0f} s: {report.seconds}", flush=True)
-    store = VersionStore(folder)
-    with store.draft() as draft:
-        live = store.open()
-        for part in {path.split("/")[0] for path in live.manifest.files}:
-            draft.share(live, part)
-        encoder = live.manifest.fingerprints["encoder"]
-        network = EnsembleNetwork(10, len(FEATURES), QUERY_PLACES, HIDDEN)
-        ranker = DeepRanker(network, FirstStageFit.configured(config), 1.0, encoder)
-        ranker.save(draft.folder / RANKER)
-        more = {"features": FEATURES_FINGERPRINT, "ranker": ranker.fingerprint}
-        version = draft.seal(
-            config=live.manifest.config,
-            counts=live.manifest.counts,
-            fingerprints={**live.manifest.fingerprints, **more},
-        )
-    store.set_current(version.name)
-    return version
 
 
 def loads(collection: Collection, client: Elasticsearch, record: IndexRecord) -> dict[str, Any]:
@@ -107,20 +84,13 @@ def loads(collection: Collection, client: Elasticsearch, record: IndexRecord) ->
         "refresh_interval": "-1",
         "similarity": state["settings"]["index"]["similarity"],
     }
-    pool, term_V = collection.pool, collection.pool.forward.vocabulary.term_V
-    terms = ["", *pool.forward.vocabulary.terms]
-    sources: list[tuple[str, dict[str, Any]]] = []
-    for row in range(len(collection)):
-        document = collection.documents[row]
-        tokens = pool.forward.document(row)
-        source = {
-            "row": row,
-            "terms": " ".join(terms[t + 1] for t in term_V[tokens]),
-            "title": document.title,
-            "text": document.text,
-            **({"fields": dict(document.fields)} if document.fields else {}),
-        }
-        sources.append((document.doc_id, source))
+    content = Content(
+        collection.config, record.made_of["analysis"], collection.pool.forward, collection.documents
+    )
+    sources = [
+        (action.doc_id, orjson.loads(action.source or b""))
+        for action in content.actions(content.rows)
+    ]
 
     connection = Connection(load_config(collection.folder).elasticsearch)
 

@@ -21,17 +21,18 @@ import torch
 
 from rankwell.data.config import Config, RankerConfig, load_config
 from rankwell.data.readers import load_judgments, read_queries
-from rankwell.data.versions import VersionStore
+from rankwell.data.versions import Version, VersionStore
 from rankwell.evaluation.measures import ndcg
 from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
 from rankwell.ranker.boosting import fit_trees, learn_trees
+from rankwell.ranker.encoders import train_encoder, unseen_collections
 from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
 from rankwell.ranker.feature_files import measured_lists
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
-from rankwell.ranker.jobs import trained_on
+from rankwell.ranker.jobs import judged_rows, trained_on
 from rankwell.ranker.learning import CUT, TRUSTED_MIX, Example
 from rankwell.ranker.letor import examples_of as examples_of_lists
 from rankwell.ranker.letor import train_lists
@@ -47,6 +48,7 @@ DATA = Path(os.environ.get("RANKWELL_DATA", REPOSITORY.parent / "shared" / "data
 LETOR = ("mq2008-fold1", "lightgbm-lambdarank")
 COLLECTIONS = ("cranfield", "cisi", "cacm", "vaswani", "scifact")
 SEEDS = 5
+ENCODER = " after train encoder"
 
 
 def figures(scores: list[np.ndarray], examples: list[Example]) -> np.ndarray:
@@ -89,32 +91,61 @@ def letor(name: str, seeds: int) -> dict[str, Any]:
     }
 
 
-def searched(folder: Path) -> dict[str, Any]:
-    """Returns the examples of a built collection: train and test, over both first stages."""
+def searched(folder: Path, version: Version) -> dict[str, Any]:
+    """Returns the examples of a version: train and test, over both first stages.
+
+    As for `rankwell train ranker`, an encoder that learnt from judgments scores no query it saw.
+    """
     config = load_config(folder)
     texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
-    version = VersionStore(folder).open()
     with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
-        found = {
-            split: [
-                first_stage_of(collection, query)
-                for query in judged_queries(load_judgments(config.judgments, split, folder), texts)
-            ]
+        train, test = (
+            judged_queries(load_judgments(config.judgments, split, folder), texts)
             for split in ("train", "test")
-        }
-        served = collection.config
-        plain = FirstStageFit.configured(served)
-        fit = fitted_first_stage(found["train"], served.lexical, plain)
-        lexical = FirstStageFit(plain.k1, plain.b, 1.0)
+        )
+        learnt = {query.query_id: judged_rows(collection, query) for query in train}
+        with unseen_collections(collection, learnt) as unseen:
+            served = collection.config
+            found = [first_stage_of(unseen[query.query_id], query) for query in train]
+            plain = FirstStageFit.configured(served)
+            fit = fitted_first_stage(found, served.lexical, plain)
+            examples = {
+                "plain_train": examples_of(found, plain, served),
+                "train": examples_of(found, fit, served),
+            }
+        found = [first_stage_of(collection, query) for query in test]
         return {
+            **examples,
             "fit": fit,
-            "texts": [texts[of.query.query_id] for of in found["train"]],
-            "bm25": examples_of(found["test"], lexical, served),
-            "plain_train": examples_of(found["train"], plain, served),
-            "plain_test": examples_of(found["test"], plain, served),
-            "train": examples_of(found["train"], fit, served),
-            "test": examples_of(found["test"], fit, served),
+            "texts": [query.text for query in train],
+            "bm25": examples_of(found, FirstStageFit(plain.k1, plain.b, 1.0), served),
+            "plain_test": examples_of(found, plain, served),
+            "test": examples_of(found, fit, served),
         }
+
+
+def both_versions(folder: Path, name: str) -> tuple[Version, Version]:
+    """Returns a collection as indexed, and with its encoder trained on the judgments too."""
+    store = VersionStore(folder)
+    if store.current_name() is None:
+        write_config(folder, config_of_beir(folder, beir_of(name)))
+        index_collection(folder)
+    first = store.open("000001")
+    if store.current_name() == first.name:
+        train_encoder(folder, gate=None)
+    return first, store.open()
+
+
+def learned(of: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Trains both rankers; returns nDCG@10 of the test queries, and how the rankers came about."""
+    values = {"tuned fusion": figures([e.base_K for e in of["test"]], of["test"])}
+    facts: dict[str, Any] = {"fit": of["fit"]}
+    for label, model in (("LambdaMART", "lambdamart"), ("deep", "deep")):
+        config = Config(ranker=RankerConfig(model=model))
+        trained = trained_on(of["train"], frozenset(), of["fit"], "any", config, texts=of["texts"])
+        values[label] = ranked(trained.ranker, of["test"])
+        facts[label] = trained.facts
+    return values, facts
 
 
 def ranked(ranker: Ranker, examples: list[Example]) -> np.ndarray:
@@ -126,20 +157,16 @@ def ranked(ranker: Ranker, examples: list[Example]) -> np.ndarray:
 
 def search(names: tuple[str, ...], built: Path) -> dict[str, Any]:
     """Measures every ranker on the test queries of every collection."""
-    made: dict[str, dict[str, Any]] = {}
+    made, judged = {}, {}
     for name in names:
-        folder = built / name
-        if not (folder / "current").exists():
-            write_config(folder, config_of_beir(folder, beir_of(name)))
-            index_collection(folder)
-        made[name] = searched(folder)
-        print(f"{name}: {made[name]['fit']}", flush=True)
+        first, second = both_versions(built / name, name)
+        made[name] = searched(built / name, first)
+        judged[name] = searched(built / name, second)
     table: dict[str, Any] = {}
     for name, of in made.items():
         values = {
             "BM25": figures([e.base_K for e in of["bm25"]], of["bm25"]),
             "fused": figures([e.base_K for e in of["plain_test"]], of["plain_test"]),
-            "tuned fusion": figures([e.base_K for e in of["test"]], of["test"]),
         }
         ships = pretrained_ranker(FirstStageFit.configured(Config()))
         values["ships"] = ranked(ships, of["plain_test"])
@@ -148,13 +175,10 @@ def search(names: tuple[str, ...], built: Path) -> dict[str, Any]:
             network = pretrained_network(others)
             elsewhere = DeepRanker(network, ships.fit, TRUSTED_MIX, "any")
             values["leave one out"] = ranked(elsewhere, of["plain_test"])
-        for label, model in (("LambdaMART", "lambdamart"), ("deep", "deep")):
-            config = Config(ranker=RankerConfig(model=model))
-            trained = trained_on(
-                of["train"], frozenset(), of["fit"], "any", config, texts=of["texts"]
-            )
-            values[label] = ranked(trained.ranker, of["test"])
-            print(f"{name} {label}: {trained.facts}", flush=True)
+        for suffix, examples in (("", of), (ENCODER, judged[name])):
+            found, facts = learned(examples)
+            values |= {key + suffix: of_Q for key, of_Q in found.items()}
+            print(f"{name}{suffix}: {facts}", flush=True)
         table[name] = values
         print(
             f"{name}: " + ", ".join(f"{key} {of_Q.mean():.4f}" for key, of_Q in values.items()),
@@ -186,6 +210,12 @@ def gains(values: dict[str, np.ndarray]) -> dict[str, str]:
         ("deep", "tuned fusion"),
         ("deep", "BM25"),
         ("deep", "LambdaMART"),
+        (f"tuned fusion{ENCODER}", "tuned fusion"),
+        (f"LambdaMART{ENCODER}", f"tuned fusion{ENCODER}"),
+        (f"deep{ENCODER}", f"tuned fusion{ENCODER}"),
+        (f"deep{ENCODER}", f"LambdaMART{ENCODER}"),
+        (f"deep{ENCODER}", "deep"),
+        (f"deep{ENCODER}", "BM25"),
     )
     found = {}
     for after, before in pairs:

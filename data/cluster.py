@@ -34,7 +34,7 @@ class ElasticsearchConfig(Section):
     )
     timeout_ms: int = setting(
         2000,
-        "the longest wait for candidates, retries included; a search behind a filter waits for two",
+        "the longest that a search waits for the cluster, retries included",
         low=1,
     )
     retries: int = setting(2, "further tries of a search that failed for a moment", low=0, high=10)

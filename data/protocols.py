@@ -3,6 +3,7 @@
 Shapes: Q queries, K candidates, N documents, D dimensions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -21,7 +22,11 @@ class CandidateEngine(Protocol[QueriesT]):
     """
 
     def search(
-        self, queries: QueriesT, k: int, mask_N: NDArray[np.bool_] | None = None
+        self,
+        queries: QueriesT,
+        k: int,
+        mask_N: NDArray[np.bool_] | None = None,
+        due: float = math.inf,
     ) -> Candidates:
         """Returns the best k rows of each query.
 
@@ -29,6 +34,8 @@ class CandidateEngine(Protocol[QueriesT]):
             queries: Q queries.
             k: candidates of each query, at least 1.
             mask_N: which rows may be returned; None: all.
+            due: when the candidates are due, as time.perf_counter() has it; an engine that waits
+                for a server waits no longer.
 
         Returns:
             Rows sorted by score, ties by row, also at the cut; padded with row -1.

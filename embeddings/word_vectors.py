@@ -15,6 +15,7 @@ from rankwell.data.analysis import words
 from rankwell.data.errors import NotFound
 from rankwell.data.forward import ForwardIndex
 from rankwell.embeddings.phrases import JOINT
+from rankwell.embeddings.similarities import Similarities
 from rankwell.embeddings.spelling import nearest_spellings
 
 NEVER_ZERO = 1e-6  # Levy and Goldberg's epsilon, so that nothing is divided by zero
@@ -61,6 +62,11 @@ class WordVectors:
     def unit_VD(self) -> NDArray[np.float32]:
         """The vectors at length one."""
         return unit(self.vectors_VD)
+
+    @cached_property
+    def similarities(self) -> Similarities:
+        """The words, ready to be compared with those of a query."""
+        return Similarities(unit(self.vectors_VD))
 
     def __contains__(self, word: str) -> bool:
         """Returns whether a word has a vector."""

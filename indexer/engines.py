@@ -5,6 +5,7 @@ holds the name of an index. Where an Elasticsearch is, comes from the folder's r
 from the version: a cluster may move.
 """
 
+import math
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -248,13 +249,13 @@ def open_dense(version: Version, lexical: Engine, device: str) -> Engine:
     return FaissEngine(version.folder / VECTORS, device)
 
 
-def explain(engine: Engine, query: AnalysedQuery, doc_id: str) -> Any:
+def explain(engine: Engine, query: AnalysedQuery, doc_id: str, due: float = math.inf) -> Any:
     """Returns an engine's own explanation of a document's score; None where it has none."""
     if isinstance(engine, TantivyEngine):
         return None
     from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine
 
-    return engine.explain(query, doc_id) if isinstance(engine, ElasticsearchEngine) else None
+    return engine.explain(query, doc_id, due) if isinstance(engine, ElasticsearchEngine) else None
 
 
 def mend_lexical(version: Version, folder: Path, progress: Progress = silent) -> bool:
@@ -284,7 +285,11 @@ def _located(config: Config, folder: Path) -> Config:
     """Returns a version's configuration with its cluster where the folder says that it is now."""
     own = config.elasticsearch
     now = replace(
-        cluster_of(folder, config), prefix=own.prefix, shards=own.shards, vectors=own.vectors
+        cluster_of(folder, config),
+        prefix=own.prefix,
+        shards=own.shards,
+        vectors=own.vectors,
+        without_lexical="fail",  # a matter of searches, which may not go with the vectors of then
     )
     return replace(config, elasticsearch=now)
 

@@ -1,6 +1,7 @@
 """The embedded lexical engine: tantivy over terms that rankwell's own analysis made."""
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -144,7 +145,11 @@ class TantivyEngine:
         return cls(folder)
 
     def search(
-        self, queries: Sequence[AnalysedQuery], k: int, mask_N: NDArray[np.bool_] | None = None
+        self,
+        queries: Sequence[AnalysedQuery],
+        k: int,
+        mask_N: NDArray[np.bool_] | None = None,
+        due: float = math.inf,
     ) -> Candidates:
         """Returns the best k rows of each query; see `CandidateEngine.search`."""
         return padded([self._search(query, k, mask_N) for query in queries], k)

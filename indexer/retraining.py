@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rankwell.data.analysis import Analyzer
@@ -31,7 +32,7 @@ from rankwell.indexer.documents_encoding import ENCODED
 from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import WORK, compact_rows
-from rankwell.indexer.labels import carry_ranker
+from rankwell.indexer.labels import WITHOUT_RANKER, carry_ranker
 from rankwell.indexer.releasing import refusal, release
 from rankwell.indexer.space import room_on
 from rankwell.indexer.vector_parts import write_vectors
@@ -41,17 +42,32 @@ from rankwell.training.run import Report
 from rankwell.training.strategy import Strategy
 
 
+@dataclass(frozen=True, slots=True)
+class AddedRanker:
+    """A ranker that was trained into the folder of a version in the making.
+
+    Attributes:
+        fingerprints: of the ranker and its features.
+        settings: the section of the configuration that it was trained by.
+    """
+
+    fingerprints: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, object]]
+
+
 def retrain_words(
     folder: Path,
     progress: Progress = silent,
     strategy: Strategy | None = None,
     reported: Callable[[Report], None] = lambda report: None,
     gate: Gate | None = None,
+    ranked: Callable[[Version], AddedRanker | None] | None = None,
 ) -> Version:
     """Trains word vectors again, and the document vectors with them, as a new version.
 
-    A ranker belongs to the vectors it was trained on, so the new version has none. An interrupted
-    training is resumed from its last checkpoint, by whichever strategy.
+    A ranker belongs to the vectors it was trained on, so that it is trained again too, or the new
+    version has none and says so. An interrupted training is resumed from its last checkpoint, by
+    whichever strategy.
 
     Args:
         folder: the collection.
@@ -59,6 +75,7 @@ def retrain_words(
         strategy: on which workers; None: single.
         reported: told what happened in the training.
         gate: judges the version before it becomes live; None lets everything pass.
+        ranked: trains a ranker on the new vectors; see `publish_encoder`.
 
     Raises:
         NotFound: there is no version yet.
@@ -96,7 +113,7 @@ def retrain_words(
             train_words(forward, config.words, config.collection.seed, silent, folder, strategy)
             return live
         compact_rows(folder, progress)
-        version = publish_encoder(store, fit, settings, gate, group, progress)
+        version = publish_encoder(store, fit, settings, gate, group, progress, ranked=ranked)
     for kept in (kept_words, kept_encoder):  # only now: until then it can be resumed
         kept.clear()
     return version
@@ -119,6 +136,7 @@ def publish_encoder(
     group: Group,
     progress: Progress = silent,
     evaluated: Callable[[Version, CollectionEncoder], Mapping[str, object] | None] | None = None,
+    ranked: Callable[[Version], AddedRanker | None] | None = None,
 ) -> Version:
     """Publishes a version with another encoder, and the live version's documents.
 
@@ -130,6 +148,8 @@ def publish_encoder(
         group: the processes that train; this is the first one.
         progress: told of the documents that are encoded.
         evaluated: gives the figures that the gate will judge by, None where it needs none.
+        ranked: trains a ranker, with its figures, into the folder of the new version, where that
+            would lose the one it had; None where it cannot.
 
     Raises:
         InputError: another job made a version with dead rows in between.
@@ -151,7 +171,8 @@ def publish_encoder(
         before = live.manifest
         config = config_from_mapping(before.config)
         shards = store.folder / WORK / ENCODED
-        asked = config_from_mapping({**before.config, **settings})
+        mapping = {**before.config, **settings}
+        asked = config_from_mapping(mapping)
         write_vectors(draft.folder, encoder, forward, documents, asked, live, shards, progress)
         if config.lexical.engine == ELASTICSEARCH and config.elasticsearch.vectors != "none":
             analysis, vectors = before.fingerprints["analysis"], draft.folder / VECTORS
@@ -168,12 +189,17 @@ def publish_encoder(
             "encoder": encoder.fingerprint,
         }
         fingerprints, labels = carry_ranker(draft, live, fingerprints, same_first_stage=True)
+        if ranked is not None and WITHOUT_RANKER in labels:
+            made = replace(before, config=mapping, fingerprints=fingerprints)
+            if ranker := ranked(Version(draft.folder, made)):
+                fingerprints, labels = {**fingerprints, **ranker.fingerprints}, ()
+                mapping |= ranker.settings
         is_known = (draft.folder / EVALUATION).exists()
         figures = None if is_known or evaluated is None else evaluated(live, encoder)
         if figures is not None:
             (draft.folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
         version = draft.seal(
-            config={**before.config, **settings},
+            config=mapping,
             counts=before.counts,
             fingerprints=fingerprints,
             journal=before.journal,

@@ -7,6 +7,7 @@ that the same features and the same ranker score them.
 Shapes: K candidates.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery, Analyzer
 from rankwell.data.config import Config, config_from_mapping
-from rankwell.data.errors import InputError
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.protocols import Encoder
 from rankwell.data.records import Document
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
@@ -28,6 +29,7 @@ from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.engines import cluster_of
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.deadlines import Cost
 from rankwell.ranker.facets import VALUES, Matched
 from rankwell.ranker.live import LivePart
 from rankwell.ranker.pipeline import NamedStage, Scorer, Stage, fused_order
@@ -54,6 +56,7 @@ class AttachedCollection(Collection):
             InputError: the index is not what the configuration says.
             Unavailable: the cluster does not answer.
         """
+        self._showing = Cost()
         own = config or config_from_mapping(version.manifest.config)
         connection = Connection(cluster_of(folder, own), folder)
         try:
@@ -151,6 +154,7 @@ class AttachedCollection(Collection):
             self.analyzer,
             self.encoder,
             self.scorer,
+            self._showing,
             self.config.fusion.method,
         )
         return attached % self.config.fusion.depth
@@ -164,6 +168,24 @@ class AttachedCollection(Collection):
         request, degraded = super()._request(query, NO_RESTRICTIONS, live)
         return replace(request, restrictions=restrictions), degraded
 
+    def _shown(self, page: Ranking) -> tuple[list[Document], tuple[str, ...]]:
+        """Returns the documents of a page with their fields, which only these are asked for."""
+        assert page.found is not None
+        rows = page.scored.rows_K.tolist()
+        documents = [page.found.documents[row] for row in rows]
+        if not rows:
+            return documents, ()
+        keys = [(page.found.indexes[row], page.found.documents[row].doc_id) for row in rows]
+        started = time.perf_counter()
+        try:
+            fields = self._index.fields(keys, page.request.due)
+        except Unavailable as error:
+            self._showing.skipped()
+            return documents, (f"without the documents' fields: {error}",)
+        self._showing.learn(time.perf_counter() - started)
+        pairs = zip(documents, keys, strict=True)
+        return [replace(document, fields=fields.get(key, {})) for document, key in pairs], ()
+
     def _matched(self, asked: Asked, ranking: Ranking) -> Matched:
         """Returns what Elasticsearch counts."""
         if asked.sort is not None:
@@ -173,7 +195,7 @@ class AttachedCollection(Collection):
             )
         request = ranking.request
         total, facets = self._index.counted(
-            _asked(request.query), request.restrictions, asked.facets, VALUES
+            _asked(request.query), request.restrictions, asked.facets, VALUES, request.due
         )
         return Matched(total, facets)
 
@@ -181,7 +203,8 @@ class AttachedCollection(Collection):
         return None if asked.within else super()._suggestion(asked, live)
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
-        return self._index.explain(_asked(ranking.request.query), doc_id)
+        request = ranking.request
+        return self._index.explain(_asked(request.query), doc_id, request.due)
 
 
 def _asked(query: AnalysedQuery) -> str:
@@ -199,6 +222,7 @@ class Attached(NamedStage):
     analyzer: Analyzer
     encoder: Encoder
     scorer: Scorer
+    showing: Cost
     method: str = "convex"
     depth: int = 200
     name: str = "lexical"
@@ -212,10 +236,10 @@ class Attached(NamedStage):
         request = ranking.request
         asked_for = [request.restrictions] if request.restrictions else []
         text = _asked(request.query)
-        searches = self.index.search(text, self.depth, [*asked_for, NO_RESTRICTIONS])
+        searches = self.index.search(text, self.depth, [*asked_for, NO_RESTRICTIONS], request.due)
         asked, unfiltered = searches[0], searches[-1]
-        together = {d.doc_id: d for d in (*asked.documents, *unfiltered.documents)}
-        row_of = {doc_id: row for row, doc_id in enumerate(together)}
+        together = asked.by_key | unfiltered.by_key
+        row_of = {key: row for row, key in enumerate(together)}
         documents = tuple(together.values())
         pool = pool_of_texts(
             self.pool,
@@ -225,10 +249,12 @@ class Attached(NamedStage):
             [document.text for document in documents],
         )
         request = replace(request, terms=resolve(request.query, pool.forward))
+        if request.deadline is not None:  # the page will ask for the fields of its documents
+            request = replace(request, deadline=request.deadline - self.showing.seconds)
         scored = self.scorer.scored(np.arange(len(documents)), pool, request.terms, request)
-        unfiltered_K = np.array([row_of[d.doc_id] for d in unfiltered.documents], np.int64)
-        whole = scored.take(unfiltered_K)
-        start = replace(ranking, request=request, found=Found(documents, pool, whole))
+        whole = scored.take(np.array([row_of[key] for key in unfiltered.by_key], np.int64))
+        indexes = tuple(index for index, _ in together)
+        start = replace(ranking, request=request, found=Found(documents, pool, whole, indexes))
         reference = fused_order(start, whole, self.method).reference
         # the documents that were asked for come first, in the order of their rows
         found = scored.take(slice(0, len(asked.documents)))

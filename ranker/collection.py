@@ -3,6 +3,7 @@
 Shapes: N documents, K candidates, D dimensions.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +121,9 @@ class Collection(Searchable):
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
         )
         self._lexical = open_lexical(version, self.config, folder)
-        self._without_lexical = cluster_of(folder, self.config).without_lexical == "dense"
+        cluster = cluster_of(folder, self.config)
+        self._without_lexical = cluster.without_lexical == "dense"
+        self._patience_s = cluster.timeout_ms / 1000
         self._dense = open_dense(version, self._lexical, self.config.vectors.device)
         self.ranker = self._opened_ranker() if with_ranker else None
         self._cost = CostModel()
@@ -408,7 +411,7 @@ class Collection(Searchable):
 
     def _explained(self, ranking: Ranking, doc_id: str) -> Any:
         """Returns the lexical engine's own explanation of a hit; None where it has none."""
-        return explain(self._lexical, ranking.request.query, doc_id)
+        return explain(self._lexical, ranking.request.query, doc_id, ranking.request.due)
 
     def _opened_ranker(self) -> Ranker | None:
         """Returns the version's ranker, else the one that ships, unless that is switched off."""
@@ -454,4 +457,5 @@ class Collection(Searchable):
             degraded = (*degraded, "the encoder read only the beginning of the query")
         vector_D = self.encoder.encode_queries([asked])[0]
         live_terms = live.terms(analysed) if live else None
-        return Request(analysed, terms, vector_D, mask_N, live, live_terms), degraded
+        due = time.perf_counter() + self._patience_s
+        return Request(analysed, terms, vector_D, mask_N, live, live_terms, due=due), degraded

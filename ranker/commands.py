@@ -14,6 +14,7 @@ from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
 from rankwell.data.terminal import Folder, Json, err, out, print_json, say, shown_progress, warn
+from rankwell.data.versions import RANKER
 from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import read_run, write_run
 from rankwell.indexer.retraining import retrain_words
@@ -21,7 +22,7 @@ from rankwell.ranker.encoders import train_encoder
 from rankwell.ranker.feature_files import train_on_lists, write_features
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.gate import release_gate
-from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.jobs import ranker_again, train_ranker
 from rankwell.ranker.judging import Evaluation
 from rankwell.ranker.opening import open_collection
 from rankwell.training.group import rank
@@ -45,6 +46,13 @@ def features(
 
 
 _MOVED = 5
+
+WithoutRanker = Annotated[
+    bool,
+    typer.Option(
+        "--without-ranker", help="Leave the collection's own ranker out, for `train ranker`."
+    ),
+]
 
 train_app = typer.Typer(
     help="Train a part on the collection and publish a version with it.", no_args_is_help=True
@@ -145,9 +153,15 @@ def train_ranker_command(
         Path | None,
         typer.Option(metavar="F", help="With any features: a file to measure the ranker on."),
     ] = None,
+    without_judgments: Annotated[
+        bool, typer.Option("--without-judgments", help="Learn from the documents alone.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train the deep ranker on the training judgments, from the ranker that ships."""
+    """Train the deep ranker on the training judgments, from the ranker that ships.
+
+    Without judgments, queries made of the documents correct what ships, where that is safe.
+    """
     if features is not None and not (folder / CONFIG_FILE).exists():
         with shown_progress() as progress:
             of_lists = train_on_lists(features, folder, test, progress=progress)
@@ -165,16 +179,25 @@ def train_ranker_command(
     if test is not None:
         raise InputError("--test measures rankers of files; evaluate a collection's: evaluate DIR")
     with shown_progress() as progress:
-        report = train_ranker(folder, progress, features=features)
+        report = train_ranker(
+            folder, progress, features=features, with_judgments=not without_judgments
+        )
     for warning in report.warnings:
         warn(warning)
     if json:
         print_json(asdict(report))
         return
+    queries = "queries made of documents" if report.made else "training queries"
     say(
-        f"nDCG@10 on {report.num_queries} training queries, each ranked by networks that did not "
+        f"nDCG@10 on {report.num_queries} {queries}, each ranked by networks that did not "
         f"see it: fused {report.fused:.4f}, ranked {report.ranked:.4f}"
     )
+    if report.declined:
+        say(
+            "what they taught is not surely better than what is served; "
+            f"version {report.version} stays live"
+        )
+        return
     say(f"version {report.version} is live; next: rankwell evaluate {folder}")
 
 
@@ -184,15 +207,22 @@ def train_encoder_command(
     without_judgments: Annotated[
         bool, typer.Option("--without-judgments", help="Learn from the documents alone.")
     ] = False,
+    without_ranker: WithoutRanker = False,
     json: Json = False,
 ) -> None:
     """Train the encoder again, on the documents, the training judgments and the clicks.
 
-    A transformer is fine-tuned: on judgments, or on queries made of the documents. Interrupted, its
-    training goes on when it is run again. Started by torchrun, its processes train together.
+    The ranker that the collection had is trained again with it. A transformer is fine-tuned: on
+    judgments, or on queries made of the documents. Interrupted, its training goes on when it is
+    run again. Started by torchrun, its processes train together.
     """
     with shown_progress() as progress:
-        report = train_encoder(folder, with_judgments=not without_judgments, progress=progress)
+        report = train_encoder(
+            folder,
+            with_judgments=not without_judgments,
+            progress=progress,
+            ranked=None if without_ranker else ranker_again(folder, progress),
+        )
     if rank() > 0:  # the first process of torchrun's speaks
         return
     if json:
@@ -204,7 +234,7 @@ def train_encoder_command(
                 say("  " + ", ".join(f"{what} {number}" for what, number in point.items()))
         else:
             say(f"  {name}: {value}")
-    say(f"version {report.version} is live; next: rankwell train ranker {folder}")
+    _say_what_is_next(folder, report.version, report.ranker)
 
 
 @train_app.command("words")
@@ -236,11 +266,13 @@ def train_words_command(
         int,
         typer.Option(metavar="N", help="With servers: rounds that a worker may be ahead."),
     ] = 2,
+    without_ranker: WithoutRanker = False,
     json: Json = False,
 ) -> None:
     """Train the word vectors again, and all document vectors with them.
 
-    An interrupted training goes on from its last checkpoint when it is run again.
+    The ranker that the collection had is trained again too. An interrupted training goes on from
+    its last checkpoint when it is run again.
     """
     how = Strategy(
         name=cast(Name, strategy),
@@ -252,7 +284,8 @@ def train_words_command(
     )
     reports: list[Report] = []
     with shown_progress() as progress:
-        version = retrain_words(folder, progress, how, reports.append, release_gate)
+        ranked = None if without_ranker else ranker_again(folder, progress)
+        version = retrain_words(folder, progress, how, reports.append, release_gate, ranked)
     if rank() > 0:  # the first process of torchrun's speaks
         return
     [report] = reports
@@ -270,7 +303,13 @@ def train_words_command(
     if report.staleness:
         counts = ", ".join(f"{n} times {age}" for age, n in sorted(report.staleness.items()))
         say(f"staleness, in steps of others between reading and writing: {counts}")
-    say(f"version {version.name} is live; next: rankwell train ranker {folder}")
+    _say_what_is_next(folder, version.name, version.has(RANKER))
+
+
+def _say_what_is_next(folder: Path, version: str, ranker: bool) -> None:
+    verb = "evaluate" if ranker else "train ranker"
+    trained = ", with a ranker trained on it" if ranker else ""
+    say(f"version {version} is live{trained}; next: rankwell {verb} {folder}")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

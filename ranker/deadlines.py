@@ -6,6 +6,7 @@ A running model call cannot be interrupted, so that its cost is predicted from w
 import time
 from dataclasses import dataclass, field, replace
 
+from rankwell.data.errors import Unavailable
 from rankwell.ranker.pipeline import Stage
 from rankwell.ranker.ranking import Ranking
 
@@ -37,7 +38,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class InTime(Stage):
-    """A stage that is skipped where it would not end before the request's deadline.
+    """A stage that is skipped, or given up, where it does not end before the request's deadline.
 
     The order of the stage before stands, and `degraded` says so.
     """
@@ -53,6 +54,12 @@ class InTime(Stage):
             self.cost.skipped()
             note = f"{self.name} was skipped: it would have missed the deadline"
             return replace(ranking, degraded=(*ranking.degraded, note))
-        after = self.stage(ranking)
+        try:
+            after = self.stage(ranking)
+        except Unavailable:
+            if deadline is None or time.perf_counter() < deadline:
+                raise
+            note = f"{self.name} was given up: it missed the deadline"
+            after = replace(ranking, degraded=(*ranking.degraded, note))
         self.cost.learn(time.perf_counter() - started)
         return after

@@ -9,7 +9,7 @@ did not see it.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from rankwell.data.versions import (
     FORWARD,
     JOBS,
     LEXICAL,
+    RANKER,
     VERSIONS,
     Version,
     VersionStore,
@@ -43,7 +44,7 @@ from rankwell.evaluation.measures import measure_run, parse_measures
 from rankwell.indexer.encoding import Judged, NearDocuments, fit_encoder, near_documents
 from rankwell.indexer.job import compact_rows
 from rankwell.indexer.labels import labels_of
-from rankwell.indexer.retraining import publish_encoder, trained_on
+from rankwell.indexer.retraining import AddedRanker, publish_encoder, trained_on
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.gate import release_gate
@@ -65,11 +66,13 @@ class EncoderReport:
         version: the new live version.
         facts: what the encoder learnt from, and its figures.
         labels: of the version.
+        ranker: whether the version has a ranker of its own.
     """
 
     version: str
     facts: Mapping[str, Any]
     labels: tuple[str, ...]
+    ranker: bool
 
 
 def train_encoder(
@@ -79,12 +82,13 @@ def train_encoder(
     pairs: Iterable[tuple[str, str]] = (),
     progress: Progress = silent,
     gate: Gate | None = release_gate,
+    ranked: Callable[[Version], AddedRanker | None] | None = None,
 ) -> EncoderReport:
     """Trains the encoder again, as a new version.
 
     A static one starts from the live version's word vectors, a transformer from the model that
-    [dense] names. A ranker belongs to the encoder it was trained with, so the new version has none.
-    An interrupted training is resumed.
+    [dense] names. A ranker belongs to the encoder it was trained with, so that it is trained again
+    too, or the new version has none and says so. An interrupted training is resumed.
 
     Args:
         folder: the collection.
@@ -93,6 +97,7 @@ def train_encoder(
         pairs: queries with ids of documents that answer them, learnt from too.
         progress: told of the steps.
         gate: judges the version before it becomes live; None lets everything pass.
+        ranked: trains a ranker with the new encoder; see `publish_encoder`.
 
     Raises:
         NotFound: there is no version yet.
@@ -130,12 +135,13 @@ def train_encoder(
 
         if group.rank > 0:  # one of torchrun's others trains along; the first one publishes
             live = trained_on(store, group)
-            return EncoderReport(live.name, fit(live).facts, labels_of(store, live))
+            facts = fit(live).facts
+            return EncoderReport(live.name, facts, labels_of(store, live), live.has(RANKER))
         compact_rows(folder, progress)
-        version = publish_encoder(store, fit, settings, gate, group, progress, evaluated)
+        version = publish_encoder(store, fit, settings, gate, group, progress, evaluated, ranked)
     shutil.rmtree(scratch, ignore_errors=True)  # only now: until then, the training can be resumed
     facts = load_encoder(version.folder / ENCODER).facts
-    return EncoderReport(version.name, facts, labels_of(store, version))
+    return EncoderReport(version.name, facts, labels_of(store, version), version.has(RANKER))
 
 
 def _figures(

@@ -5,8 +5,8 @@ what looks at other candidates looks at the query's reference list alone (its un
 100), so that a document's features do not change with the filter, the page or the batch. What they
 are is declared in `declared.py`.
 
-Shapes: K candidates, F features, B features of candidates, T terms, V surface forms, U distinct
-surface forms of the candidates, D dimensions, R reference documents.
+Shapes: K candidates, F features, B features of candidates, T terms, S surface forms of theirs, W
+trained words, D dimensions, R reference documents.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
-from rankwell.embeddings.word_vectors import unit
+from rankwell.embeddings.word_vectors import WordVectors, unit
 from rankwell.indexer.vectors import inner_products
 from rankwell.ranker.declared import FEATURES, FEATURES_FINGERPRINT, MATCH, SCORES
 from rankwell.ranker.matching import (
-    BINS,
-    KERNEL_TABLE,
     match_features,
     neighbourhood,
-    number_words,
-    similarity_bins,
 )
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.terms import QueryTerms
@@ -94,7 +90,8 @@ class FeatureExtractor:
             reference: the reference list, at most R documents of the collection, best first.
             pool: the collection.
         """
-        self._query = query
+        self._chosen_T, self._slots_T = _chosen(terms)
+        self._table_WT = _similarities(query, self._chosen_T, pool.words)
         self._reference_RD = pool.vectors.means(reference.rows_K)
         self._centre_D = unit(self._reference_RD[:DENSE_FEEDBACK_DOCS].sum(0))
         self._mean_D = unit(self._reference_RD.sum(0))
@@ -168,22 +165,24 @@ class FeatureExtractor:
     ) -> None:
         """Fills in the features that the tokens give: float32 [K, M], zeros before."""
         forward, statistics = pool.forward, pool.forward.statistics
-        chosen_T, slot_V = _chosen(terms)
+        chosen_T, table_WT = self._chosen_T, self._table_WT
         if not len(chosen_T) or not len(rows_K):
             return
-        place_V = np.full(forward.vocabulary.num_surfaces, -1, np.int32)
-        lengths_K = forward.offsets[2 * rows_K + 2] - forward.offsets[2 * rows_K]
-        numbers_P = np.empty(int(lengths_K.sum()), np.int32)
-        words_U = number_words(rows_K, forward.tokens_T, forward.offsets, place_V, numbers_P)
+        slots_S = self._slots_T[terms.slot_V[terms.surfaces_S]]
+        words_S = pool.words_of(terms.surfaces_S)
+        has_word_S = words_S >= 0
+        table_WT[words_S[has_word_S], len(chosen_T)] = slots_S[has_word_S] + 1
         frequency_T = statistics.collection_frequencies(terms.ids_T[chosen_T])
         match_features(
             rows_K,
+            forward.tokens_T,
             forward.offsets,
             forward.lengths_NF,
-            numbers_P,
-            slot_V[words_U],
-            self._similarity_bins(words_U, pool, chosen_T),
-            KERNEL_TABLE,
+            pool.word_of_V,
+            pool.word_of_extra,
+            table_WT,
+            terms.surfaces_S[~has_word_S],
+            slots_S[~has_word_S],
             terms.idf_T[chosen_T],
             terms.counts_T[chosen_T],
             (frequency_T + 0.5) / (statistics.num_tokens + 1),
@@ -193,38 +192,33 @@ class FeatureExtractor:
             match_KM,
         )
 
-    def _similarity_bins(
-        self,
-        distinct_U: NDArray[np.int32],
-        pool: Pool,
-        chosen_T: NDArray[np.int64],
-    ) -> NDArray[np.uint8]:
-        """Returns the similarity of words and query terms in steps of 1/255, negative ones as 0."""
-        words_U = pool.words_of(distinct_U)
-        vectors_WD = pool.words.unit_VD
-        query_TD = np.zeros((len(chosen_T), vectors_WD.shape[1]), np.float32)
-        for place, term in enumerate(chosen_T):
-            word = pool.words.ids.get(self._query.forms[term], -1)
-            if word >= 0:
-                query_TD[place] = vectors_WD[word]
-        bins_UT = np.zeros((len(words_U), len(chosen_T)), np.uint8)
-        similarity_bins(words_U, vectors_WD, query_TD, BINS - 1, bins_UT)
-        return bins_UT
-
 
 def _chosen(terms: QueryTerms) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     """Returns the terms that features look at: all, or the MAX_TERMS rarest of a long query.
 
     Returns:
-        Their places int64 [T] in the query's order; the place among them of each surface form
-        int16 [V].
+        Their places int64 [T] among the query's, in that order; the place among them of each of
+        the query's terms int16, -1 where it was left out.
     """
-    if len(terms.ids_T) <= MAX_TERMS:
-        return np.arange(len(terms.ids_T)), terms.slot_V
     chosen_T = np.sort(np.argsort(-terms.idf_T, kind="stable")[:MAX_TERMS])
-    new_place = np.full(len(terms.ids_T) + 1, -1, np.int16)
-    new_place[chosen_T] = np.arange(len(chosen_T))
-    return chosen_T, new_place[terms.slot_V]
+    slots = np.full(len(terms.idf_T), -1, np.int16)
+    slots[chosen_T] = np.arange(len(chosen_T))
+    return chosen_T, slots
+
+
+def _similarities(
+    query: AnalysedQuery, chosen_T: NDArray[np.int64], words: WordVectors
+) -> NDArray[np.uint8]:
+    """Returns how similar each trained word is to each chosen term: uint8 [W, T + 1].
+
+    The last column is for the term that a word is a form of, which a pool's vocabulary says.
+    """
+    query_TD = np.zeros((len(chosen_T), words.vectors_VD.shape[1]), np.float32)
+    for place, term in enumerate(chosen_T):
+        word = words.ids.get(query.forms[term], -1)
+        if word >= 0:
+            query_TD[place] = words.vectors_VD[word]
+    return words.similarities.table(unit(query_TD), len(chosen_T) + 1)
 
 
 def _query_values(terms: QueryTerms, reference: Scored) -> NDArray[np.float32]:

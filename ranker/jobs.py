@@ -1,8 +1,8 @@
 """Training jobs: a new ranker, or new word vectors, as a new version."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
+from rankwell.indexer.retraining import AddedRanker
 from rankwell.indexer.space import room_on
 from rankwell.ranker.boosting import learn_trees
 from rankwell.ranker.collection import Collection
@@ -35,7 +36,8 @@ from rankwell.ranker.features import FEATURES_FINGERPRINT
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
-from rankwell.ranker.learning import CUT, Example, learn
+from rankwell.ranker.learning import CUT, MIN_QUERIES, Example, Learned, learn
+from rankwell.ranker.made_queries import found_again, made_queries
 from rankwell.ranker.opening import open_version
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import QUERY_PLACES, BoostedRanker, DeepRanker, Ranker
@@ -52,6 +54,9 @@ class TrainReport:
         ranked: mean nDCG@10 of the ranked order, from rankers that did not see the query.
         fit: BM25's k1 and b and the share of the lexical score, as fitted.
         facts: how the ranker came about.
+        warnings: of judgments that could not be used.
+        made: whether the queries were made of documents, for want of judgments.
+        declined: whether they taught nothing that is safe, so that the live version stays.
     """
 
     version: str
@@ -61,6 +66,8 @@ class TrainReport:
     fit: FirstStageFit
     facts: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    made: bool = False
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +79,22 @@ class Trained:
         fused: nDCG@10 of the fused order, for each held-out query by id.
         ranked: nDCG@10 of the ranked order, from rankers that did not see the query.
         facts: how it came about.
+        missed: held-out queries whose relevant documents are no candidates.
+        judgments: the hash of those of each query, by which changed ones are told.
+        warnings: of judgments that could not be used.
+        made: whether the queries were made of documents.
+        declined: whether they taught nothing that is safe, so that what is served stays.
     """
 
     ranker: Ranker
     fused: Mapping[str, float]
     ranked: Mapping[str, float]
     facts: Mapping[str, Any]
+    missed: tuple[str, ...] = ()
+    judgments: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    made: bool = False
+    declined: bool = False
 
 
 def train_ranker(
@@ -85,20 +102,24 @@ def train_ranker(
     progress: Progress = silent,
     gate: Gate | None = release_gate,
     features: Path | None = None,
+    *,
+    with_judgments: bool = True,
 ) -> TrainReport:
     """Trains a ranker on the training judgments and publishes a version with it.
 
-    Test judgments are never read.
+    Test judgments are never read. Where there are no training judgments, it learns from queries
+    made of the documents, and nothing is published where those teach nothing that is safe.
 
     Args:
         folder: the collection's.
         progress: told how far each step is.
         gate: judges the version before it becomes live; None lets everything pass.
         features: a file of `rankwell features` to learn from, in place of the judgments.
+        with_judgments: whether the training judgments are learnt from, where there are any.
 
     Raises:
-        InputError: there are no queries or training judgments, or too few of them, or the file has
-            other features.
+        InputError: there are too few judged queries, or documents to make queries of, or the file
+            has other features.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
@@ -110,39 +131,128 @@ def train_ranker(
         for part in PARTS:
             draft.share(live, part)
         with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
-            warnings: tuple[str, ...] = ()
-            train: list[JudgedQuery] = []
-            dev: list[JudgedQuery] = []
-            if features is not None:
-                fit = FirstStageFit.configured(collection.config)
-                encoder = collection.encoder.fingerprint
-                examples = read_examples(features)
-                trained = trained_on(examples, frozenset(), fit, encoder, config, progress)
-            else:
-                train, dev, warnings = _judged_queries(collection, config, folder)
-                seen = {q.query_id: _judged(collection, q) for q in train}
-                with unseen_collections(collection, seen, progress) as collections:
-                    trained = _learn(collection, collections, train + dev, dev, config, progress)
-        trained.ranker.save(draft.folder / RANKER)
-        (draft.folder / EVALUATION).write_text(
-            json.dumps(_figures(trained, train, dev), indent=1) + "\n"
-        )
+            trained = _trained(collection, config, progress, features, with_judgments)
+        if trained.declined:
+            return _report(live, trained)
+        added = _added(trained, config, draft.folder)
         labels = tuple(label for label in live.manifest.labels if label != WITHOUT_RANKER)
         version = draft.seal(
-            config={**live.manifest.config, "ranker": config.to_mapping()["ranker"]},
+            config={**live.manifest.config, **added.settings},
             counts=live.manifest.counts,
-            fingerprints={
-                **live.manifest.fingerprints,
-                "features": FEATURES_FINGERPRINT,
-                "ranker": trained.ranker.fingerprint,
-            },
+            fingerprints={**live.manifest.fingerprints, **added.fingerprints},
             journal=live.manifest.journal,
             labels=labels,
         )
         checks = release(store, version, live, gate)
     if not all(check.passed for check in checks):
         raise refusal(folder, version.name, checks)
-    return _report(version, trained, warnings)
+    return _report(version, trained)
+
+
+def ranker_again(
+    folder: Path, progress: Progress = silent
+) -> Callable[[Version], AddedRanker | None]:
+    """Returns what trains a ranker into a version in the making, for whoever changes its encoder.
+
+    It returns None where there is nothing to learn from: the version then says that it is
+    without a ranker, and `train_ranker` says why.
+
+    Args:
+        folder: the collection's.
+        progress: told how far each step is.
+    """
+
+    def again(version: Version) -> AddedRanker | None:
+        config = load_config(folder)
+        with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
+            try:
+                trained = _trained(collection, config, progress)
+            except InputError:
+                return None
+        return None if trained.declined else _added(trained, config, version.folder)
+
+    return again
+
+
+def _trained(
+    collection: Collection,
+    config: Config,
+    progress: Progress,
+    features: Path | None = None,
+    with_judgments: bool = True,
+) -> Trained:
+    """Returns a ranker trained on a file of features, or on what a collection has."""
+    if features is not None:
+        fit = FirstStageFit.configured(collection.config)
+        encoder = collection.encoder.fingerprint
+        return trained_on(read_examples(features), frozenset(), fit, encoder, config, progress)
+    if not (with_judgments and load_judgments(config.judgments, "train", collection.folder)):
+        return _trained_on_documents(collection, config, progress)
+    train, dev, warnings = _judged_queries(collection, config, collection.folder)
+    seen = {q.query_id: judged_rows(collection, q) for q in train}
+    with unseen_collections(collection, seen, progress) as collections:
+        trained = _learn(collection, collections, train + dev, dev, config, progress)
+    relevant = [query.query_id for query in dev or train if query.relevant]
+    return replace(
+        trained,
+        missed=tuple(query_id for query_id in relevant if query_id not in trained.fused),
+        judgments={query.query_id: judgments_hash(query.labels) for query in (*train, *dev)},
+        warnings=warnings,
+    )
+
+
+def _trained_on_documents(collection: Collection, config: Config, progress: Progress) -> Trained:
+    """Returns a ranker trained on queries made of documents, over a fusion weight that suits them.
+
+    BM25's k1 and b stay: documents without their titles are of another length.
+    """
+    if config.ranker.model == "lambdamart":
+        raise InputError("lambdamart learns from judgments alone; name them in [judgments] train")
+    served = collection.config
+    before = FirstStageFit.configured(served)
+    with made_queries(collection, progress) as found:
+        if len(found) < MIN_QUERIES:
+            raise InputError(
+                "there are no training judgments, and queries can be made of "
+                f"{len(found)} documents alone; name a file of judgments in [judgments] train, or "
+                "one with more queries in mixed"
+            )
+        fit = fitted_first_stage(found, served.lexical, before, pairs=())
+        examples = found_again(examples_of(found, fit, served, progress))
+    learned = learn(
+        examples,
+        frozenset(),
+        config.ranker,
+        config.collection.seed,
+        progress,
+        query_features=QUERY_PLACES,
+        start=starting_network(config.ranker),
+        made=True,
+    )
+    trained = _of_network(learned, fit, collection.encoder.fingerprint)
+    stays = learned.source in ("start", "fused") and fit == before
+    return replace(trained, made=True, declined=stays)
+
+
+def _added(trained: Trained, config: Config, folder: Path) -> AddedRanker:
+    """Writes a ranker and its figures into the folder of a version in the making."""
+    trained.ranker.save(folder / RANKER)
+    added = AddedRanker(
+        {"features": FEATURES_FINGERPRINT, "ranker": trained.ranker.fingerprint},
+        {"ranker": config.to_mapping()["ranker"]},
+    )
+    missed = dict.fromkeys(trained.missed, 0.0)  # they teach nothing, and count all the same
+    if trained.made:  # figures of such queries say nothing of what people ask
+        return added
+    figures = {
+        "measure": f"nDCG@{CUT}",
+        "on": "training queries, each by rankers that did not see it",
+        "fused": {**missed, **trained.fused},
+        "ranked": {**missed, **trained.ranked},
+        **({"judgments": trained.judgments} if trained.judgments else {}),  # none of a file
+    }
+    (folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
+    return added
 
 
 def _judged_queries(
@@ -153,11 +263,6 @@ def _judged_queries(
         raise InputError("no queries are configured; name their file in [queries] source")
     texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
     train = load_judgments(config.judgments, "train", folder)
-    if not train:
-        raise InputError(
-            "there are no training judgments; name their file in [judgments] train, or one with "
-            "more queries in mixed"
-        )
     dev = load_judgments(config.judgments, "dev", folder)
     unknown = sum(int((~collection.known([j.doc_id for j in part])).sum()) for part in (train, dev))
     warnings = (
@@ -168,7 +273,7 @@ def _judged_queries(
     return judged_queries(train, texts), judged_queries(dev, texts), warnings
 
 
-def _judged(collection: Collection, query: JudgedQuery) -> Judged:
+def judged_rows(collection: Collection, query: JudgedQuery) -> Judged:
     """Returns what an encoder learns from a query: documents that the version holds itself."""
     rows = collection.documents.rows_of(query.relevant)
     return Judged(query.text, tuple(rows[rows >= 0].tolist()))
@@ -234,27 +339,16 @@ def trained_on(
         query_features=QUERY_PLACES,
         start=starting_network(config.ranker, texts),
     )
+    return _of_network(learned, fit, encoder)
+
+
+def _of_network(learned: Learned, fit: FirstStageFit, encoder: str) -> Trained:
     facts = {"chosen": learned.source, "mix": learned.mix, "epochs": learned.epochs}
     ranker = DeepRanker(learned.network, fit, learned.mix, encoder)
     return Trained(ranker, learned.fused, learned.ranked, facts)
 
 
-def _figures(
-    trained: Trained, train: Sequence[JudgedQuery], dev: Sequence[JudgedQuery]
-) -> dict[str, object]:
-    # a query whose relevant documents are no candidates teaches nothing, and counts all the same
-    nothing = {query.query_id: 0.0 for query in dev or train if query.relevant}
-    judgments = {query.query_id: judgments_hash(query.labels) for query in (*train, *dev)}
-    return {
-        "measure": f"nDCG@{CUT}",
-        "on": "training queries, each by rankers that did not see it",
-        "fused": {**nothing, **trained.fused},
-        "ranked": {**nothing, **trained.ranked},
-        **({"judgments": judgments} if judgments else {}),  # none of a file of features
-    }
-
-
-def _report(version: Version, trained: Trained, warnings: tuple[str, ...]) -> TrainReport:
+def _report(version: Version, trained: Trained) -> TrainReport:
     return TrainReport(
         version.name,
         len(trained.fused),
@@ -262,5 +356,7 @@ def _report(version: Version, trained: Trained, warnings: tuple[str, ...]) -> Tr
         float(np.mean(list(trained.ranked.values()))),
         trained.ranker.fit,
         trained.facts,
-        warnings,
+        trained.warnings,
+        trained.made,
+        trained.declined,
     )

@@ -84,6 +84,7 @@ def learn(
     *,
     query_features: Sequence[int] = (),
     start: EnsembleNetwork | None = None,
+    made: bool = False,
 ) -> Learned:
     """Trains an ensemble.
 
@@ -95,6 +96,7 @@ def learn(
         progress: told of the epochs.
         query_features: the places of the features that describe the query.
         start: an ensemble that was trained elsewhere on the same features.
+        made: whether the queries were made of documents; see `_chosen`.
 
     Raises:
         InputError: too few queries have a relevant document among their candidates, or all
@@ -130,7 +132,7 @@ def learn(
         weights_EQ = (~held_out_EQ).astype(np.float32)
         training = _Training(examples, weights_EQ, network, config, rng, progress)
         epochs = training.run()
-        return _chosen(training, epochs, start)
+        return _chosen(training, epochs, start, made)
 
 
 def pretrain(
@@ -190,11 +192,14 @@ def safe_gain(gains_Q: NDArray[np.float64], errors: float = 1.0) -> float:
     return float(gains_Q.mean() - errors * gains_Q.std() / np.sqrt(len(gains_Q)))
 
 
-def _chosen(training: "_Training", epochs: int, start: EnsembleNetwork | None) -> Learned:
+def _chosen(
+    training: "_Training", epochs: int, start: EnsembleNetwork | None, made: bool = False
+) -> Learned:
     """Returns the ensemble and the mix whose gain is safest.
 
     The gains are over what would be served without this training: the ensemble that it started
-    from, or the fused order.
+    from, or the fused order. Queries made of documents are not what people ask: what they teach is
+    at most half of the ensemble, and trusted no more than what was trained elsewhere.
     """
     out_of_fold_QK = training.out_of_fold()
     orders = {("trained", mix): out_of_fold_QK for mix in MIXES}
@@ -211,6 +216,9 @@ def _chosen(training: "_Training", epochs: int, start: EnsembleNetwork | None) -
     figures = {key: training.ndcg(scores, key[1]) for key, scores in orders.items()}
     fused_Q = figures["fused", 0.0] = training.ndcg(out_of_fold_QK, 0.0)
     before = ("fused", 0.0) if start is None else ("start", TRUSTED_MIX)
+    if made:
+        most = "trained" if start is None else "both"
+        figures = {key: figures[key] for key in (before, (most, TRUSTED_MIX))}
     gains = {key: safe_gain(figure_Q - figures[before]) for key, figure_Q in figures.items()}
     # of equal ones what would be served anyway, then the first
     source, mix = max(gains, key=lambda key: (gains[key], key == before))

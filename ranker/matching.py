@@ -1,19 +1,21 @@
 """Compiled loops over the tokens of candidates: what matches a query, and how well.
 
-The words of all candidates are numbered once (`number_words`), and what a query needs to know of a
-word lies in small tables over those numbers, so that the loop over the tokens only looks up. Most
-words matter to no query term, and cost one look.
+How similar the query's terms are to each trained word lies in a table of bytes, and one column of
+it says which words are the query's own, so that the loop over the tokens only looks up. A
+document's similarities are counted by their size, and its kernels are read off the counts.
 
 Compiled code checks no bounds, so each loop checks the numbers that come from a file.
 
-Shapes: K candidates, P tokens of all candidates, T terms, V surface forms, U distinct surface forms
-of the candidates, J kernels, D dimensions, R reference documents, M match features.
+Shapes: K candidates, P tokens, T terms, V surface forms, W trained words, S surface forms of the
+query's terms that have no trained word, B sizes of a similarity, J kernels, D dimensions, R
+reference documents, M match features.
 """
 
 import numba
 import numpy as np
 
 from rankwell.data.forward import Array
+from rankwell.embeddings.similarities import LAST_BIN
 from rankwell.ranker.declared import MATCH
 
 # Kernels over cosine similarities, as in K-NRM (Xiong et al., "End-to-End Neural Ad-hoc Ranking
@@ -21,13 +23,17 @@ from rankwell.ranker.declared import MATCH
 KERNEL_CENTRES = np.array([0.7, 0.5])
 KERNEL_WIDTH = 0.1
 NUM_KERNELS = len(KERNEL_CENTRES)
-BINS = 256
-_BIN_SIMILARITY = np.arange(BINS) / (BINS - 1)
-KERNEL_TABLE = np.exp(
-    -((_BIN_SIMILARITY[:, None] - KERNEL_CENTRES) ** 2) / (2 * KERNEL_WIDTH**2)
+# similarities under .1 are next to nothing to all kernels
+_LEAST_BIN = LAST_BIN // 10
+_SIMILARITY_B = np.arange(LAST_BIN + 1) / LAST_BIN
+# what a similarity of each size adds to their sum, and to each kernel
+_WORTH_JB = np.concatenate(
+    [
+        _SIMILARITY_B[None],
+        np.exp(-((_SIMILARITY_B - KERNEL_CENTRES[:, None]) ** 2) / (2 * KERNEL_WIDTH**2)),
+    ]
 ).astype(np.float32)
-# similarities under .1 are next to nothing to all kernels, and most words' are
-_LEAST_BIN = (BINS - 1) // 10
+_WORTH_JB[:, : _LEAST_BIN + 1] = 0
 
 PASSAGE_WORDS = 24
 FIELD_GAP = 20
@@ -36,7 +42,6 @@ DIRICHLET_MU = 1000.0
 FIELD_B = (0.5, 0.75)
 FIELD_WEIGHTS = (2.0, 1.0)
 FIELD_K1 = 1.2
-_MAX_MATCHES = 4096
 
 # the columns of match_KM, in the order of the declared MATCH
 (
@@ -62,46 +67,96 @@ _MAX_MATCHES = 4096
 
 
 @numba.njit(cache=True, nogil=True)
-def number_words(
-    rows_K: Array, tokens_T: Array, offsets: Array, place_V: Array, numbers_P: Array
-) -> Array:
-    """Numbers the distinct surface forms of some documents, and returns them: int32 [U].
+def count_words(
+    tokens_P: Array,
+    word_of_V: Array,
+    word_of_extra: Array,
+    table_WT: Array,
+    wordless_S: Array,
+    slots_S: Array,
+    counts_TB: Array,
+    place: int,
+    match_place: Array,
+    match_slot: Array,
+    matches: int,
+) -> int:
+    """Counts how similar words are to each term, and lists those that are a term's own.
 
-    place_V holds -1 everywhere; it and numbers_P are filled in, the latter with the number of each
-    token, document after document, -1 where a token is none of the vocabulary.
+    Args:
+        tokens_P: int32; the words of one field of a document.
+        word_of_V: int32; the trained word of each surface form, -1 where it has none.
+        word_of_extra: int32; the same of those behind.
+        table_WT: uint8 [W, T + 1]; how similar each word is to each term, and at last the number of
+            the term that it is a form of, from 1.
+        wordless_S: int32; the surface forms of the query's terms that have no trained word.
+        slots_S: int16; their terms.
+        counts_TB: int32; added to.
+        place: of the first word.
+        match_place: int64; filled in from `matches` on with where the terms' own words are.
+        match_slot: int64; the same with the numbers of their terms.
+        matches: how many were there before.
+
+    Returns:
+        How many there are now.
     """
-    found = np.empty(1024, np.int32)
-    count = 0
-    at = 0
-    for row in rows_K:
-        for p in range(offsets[2 * row], offsets[2 * row + 2]):
-            word = tokens_T[p]
-            number = -1
-            if 0 <= word < len(place_V):
-                number = place_V[word]
-                if number < 0:
-                    if count == len(found):
-                        grown = np.empty(2 * count, np.int32)
-                        grown[:count] = found
-                        found = grown
-                    number = count
-                    place_V[word] = count
-                    found[count] = word
-                    count += 1
-            numbers_P[at] = number
-            at += 1
-    return found[:count]
+    num_terms = len(counts_TB)
+    num_known = len(word_of_V)
+    for p in range(len(tokens_P)):
+        surface = tokens_P[p]
+        word = -1
+        if 0 <= surface < num_known:
+            word = word_of_V[surface]
+        elif num_known <= surface < num_known + len(word_of_extra):
+            word = word_of_extra[surface - num_known]
+        slot = np.int64(-1)
+        if word >= 0:
+            for t in range(num_terms):
+                counts_TB[t, table_WT[word, t]] += 1
+            slot = np.int64(table_WT[word, num_terms]) - 1
+        else:
+            for s in range(len(wordless_S)):
+                if surface == wordless_S[s]:
+                    slot = np.int64(slots_S[s])
+        if slot >= 0:
+            # a term's own word is as similar as can be, whether it has a vector or not
+            if word >= 0:
+                counts_TB[slot, table_WT[word, slot]] -= 1
+            counts_TB[slot, LAST_BIN] += 1
+            match_place[matches] = place + p
+            match_slot[matches] = slot
+            matches += 1
+    return matches
+
+
+@numba.njit(cache=True, nogil=True)
+def greatest(counts_B: Array) -> int:
+    """Returns the greatest similarity that was counted, 0 where none is worth anything."""
+    for b in range(LAST_BIN, _LEAST_BIN, -1):
+        if counts_B[b] > 0:
+            return b
+    return 0
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def worth(counts_B: Array, j: int) -> float:
+    """Returns what counted similarities are worth together, by a row of _WORTH_JB."""
+    total = np.float32(0)
+    for b in range(LAST_BIN + 1):
+        total += np.float32(counts_B[b]) * _WORTH_JB[j, b]
+    return float(total)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def match_features(
     rows_K: Array,
+    tokens_T: Array,
     offsets: Array,
     lengths_NF: Array,
-    numbers_P: Array,
-    slot_U: Array,
-    bins_UT: Array,
-    kernel_table: Array,
+    word_of_V: Array,
+    word_of_extra: Array,
+    table_WT: Array,
+    wordless_S: Array,
+    slots_S: Array,
     idf_T: Array,
     counts_T: Array,
     background_T: Array,
@@ -110,9 +165,11 @@ def match_features(
     num_tokens: float,
     match_KM: Array,
 ) -> None:
-    """Fills in the match features of each candidate, in the order of MATCH; they start as 0."""
+    """Fills in the match features of each candidate, in the order of MATCH; they start as 0.
+
+    The tokens and words are those of `count_words`.
+    """
     num_terms = len(idf_T)
-    num_kernels = kernel_table.shape[1]
     weights_T = idf_T * counts_T
     weights_T = weights_T / max(weights_T.sum(), 1e-9)
     count_sum = max(counts_T.sum(), 1e-9)
@@ -120,67 +177,59 @@ def match_features(
     in_title_T, in_text_T = np.zeros(num_terms), np.zeros(num_terms)
     near_T = np.zeros(num_terms)
     seen_T = np.zeros(num_terms, np.int64)
-    best_T, best_title_T = np.zeros(num_terms, np.int64), np.zeros(num_terms, np.int64)
-    similar_T = np.zeros(num_terms)
-    kernels_TJ = np.zeros((num_terms, num_kernels), np.float32)
-    match_place = np.empty(_MAX_MATCHES, np.int64)
-    match_slot = np.empty(_MAX_MATCHES, np.int64)
-    last_bin = len(kernel_table) - 1
-    matters_U = np.zeros(len(slot_U), np.bool_)
-    for u in range(len(slot_U)):
-        matters_U[u] = slot_U[u] >= 0
-        for t in range(num_terms):
-            matters_U[u] |= bins_UT[u, t] > _LEAST_BIN
-    begin = 0
+    best_title_T = np.zeros(num_terms, np.int64)
+    counts_TB = np.zeros((num_terms, LAST_BIN + 1), np.int32)
+    longest = 0
+    for row in rows_K:
+        longest = max(longest, offsets[2 * row + 2] - offsets[2 * row])
+    match_place = np.empty(longest, np.int64)
+    match_slot = np.empty(longest, np.int64)
     for k in range(len(rows_K)):
         row = rows_K[k]
-        num_title = offsets[2 * row + 1] - offsets[2 * row]
-        num_words = offsets[2 * row + 2] - offsets[2 * row]
+        begin, middle, end = offsets[2 * row], offsets[2 * row + 1], offsets[2 * row + 2]
+        num_title, num_words = middle - begin, end - begin
         in_title_T[:] = 0
         in_text_T[:] = 0
         near_T[:] = 0
-        best_T[:] = 0
-        best_title_T[:] = 0
-        similar_T[:] = 0
-        kernels_TJ[:] = 0
-        matches = 0
-        before, before_slot = -1_000_000, -1
-        first = -1
-        for p in range(num_words):
-            unique = numbers_P[begin + p]
-            if unique < 0 or not matters_U[unique]:
-                continue
-            slot = slot_U[unique]
-            for t in range(num_terms):
-                similar = last_bin if t == slot else bins_UT[unique, t]
-                if similar > _LEAST_BIN:
-                    similar_T[t] += similar
-                    for j in range(num_kernels):
-                        kernels_TJ[t, j] += kernel_table[similar, j]
-                    if similar > best_T[t]:
-                        best_T[t] = similar
-                    if p < num_title and similar > best_title_T[t]:
-                        best_title_T[t] = similar
-            if slot < 0:
-                continue
-            place = p
-            if p < num_title:
+        of_title = count_words(
+            tokens_T[begin:middle],
+            word_of_V,
+            word_of_extra,
+            table_WT,
+            wordless_S,
+            slots_S,
+            counts_TB,
+            0,
+            match_place,
+            match_slot,
+            0,
+        )
+        for t in range(num_terms):
+            best_title_T[t] = greatest(counts_TB[t])
+        matches = count_words(
+            tokens_T[middle:end],
+            word_of_V,
+            word_of_extra,
+            table_WT,
+            wordless_S,
+            slots_S,
+            counts_TB,
+            num_title + FIELD_GAP,
+            match_place,
+            match_slot,
+            of_title,
+        )
+        for m in range(matches):
+            slot = match_slot[m]
+            if m < of_title:
                 in_title_T[slot] += 1
             else:
                 in_text_T[slot] += 1
-                place += FIELD_GAP
-            if first < 0:
-                first = place
-            if before_slot >= 0 and before_slot != slot:
-                closeness = 1.0 / (place - before) ** 2
-                near_T[slot] += weights_T[before_slot] * closeness
-                near_T[before_slot] += weights_T[slot] * closeness
-            before, before_slot = place, slot
-            if matches < _MAX_MATCHES:
-                match_place[matches] = place
-                match_slot[matches] = slot
-                matches += 1
-        begin += num_words
+            if m > 0 and match_slot[m - 1] != slot:
+                before = match_slot[m - 1]
+                closeness = 1.0 / (match_place[m] - match_place[m - 1]) ** 2
+                near_T[slot] += weights_T[before] * closeness
+                near_T[before] += weights_T[slot] * closeness
         title_length, text_length = lengths_NF[row, 0], lengths_NF[row, 1]
         length = title_length + text_length
         share_of_average = length / average
@@ -224,14 +273,15 @@ def match_features(
                 * np.log((tf / background + DIRICHLET_MU) / (length + DIRICHLET_MU))
             )
             values[_PROXIMITY] += weight * near_T[t] / (near_T[t] + 0.2)
-            for j in range(num_kernels):
-                values[_KERNELS + j] += weight * np.log(0.01 + kernels_TJ[t, j])
-            values[_BEST_SIMILARITY] += weight * best_T[t] / last_bin
-            values[_BEST_SIMILARITY_TITLE] += weight * best_title_T[t] / last_bin
-            values[_MEAN_SIMILARITY] += weight * similar_T[t] / last_bin / max(num_words, 1)
+            values[_BEST_SIMILARITY] += weight * greatest(counts_TB[t]) / LAST_BIN
+            values[_BEST_SIMILARITY_TITLE] += weight * best_title_T[t] / LAST_BIN
+            values[_MEAN_SIMILARITY] += weight * worth(counts_TB[t], 0) / max(num_words, 1)
+            for j in range(NUM_KERNELS):
+                values[_KERNELS + j] += weight * np.log(0.01 + worth(counts_TB[t], 1 + j))
+            counts_TB[t] = 0
         values[_PASSAGE] = best_passage(match_place, match_slot, matches, weights_T, seen_T)
         values[_SHORTEST_COVER] = shortest_cover(match_place, match_slot, matches, num_hit, seen_T)
-        values[_FIRST_PLACE] = np.log1p(first) if first >= 0 else np.log1p(length + FIELD_GAP)
+        values[_FIRST_PLACE] = np.log1p(match_place[0] if matches else length + FIELD_GAP)
         values[_DENSITY] = total / max(length, 1)
 
 
@@ -278,27 +328,6 @@ def shortest_cover(
                 covered -= 1
             left += 1
     return float(np.log(shortest / num_hit)) if shortest < 1 << 40 else 8.0
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def similarity_bins(
-    words_U: Array, vectors_WD: Array, query_TD: Array, last_bin: int, bins_UT: Array
-) -> None:
-    """Fills in the similarity of words and query terms in steps of 1 / last_bin, 0 if negative.
-
-    A loop and no matrix product: that would round differently with the number of words, and a
-    document's features must not depend on the candidates beside it.
-    """
-    for u in range(len(words_U)):
-        word = words_U[u]
-        if word < 0:
-            continue
-        for t in range(len(query_TD)):
-            similarity = np.float32(0)
-            for d in range(query_TD.shape[1]):
-                similarity += vectors_WD[word, d] * query_TD[t, d]
-            similarity = min(max(similarity, np.float32(0)), np.float32(1))
-            bins_UT[u, t] = np.uint8(similarity * last_bin + np.float32(0.5))
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rankwell.data.documents import DocumentStore
-from rankwell.data.records import Explanation, Hit
+from rankwell.data.records import Document, Explanation, Hit
 from rankwell.ranker.explaining import matching_words, moved
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pool import Pool
@@ -16,13 +15,13 @@ from rankwell.ranker.snippets import Marks, snippet
 
 
 def hits_of(
-    page: Ranking, documents: DocumentStore, pool: Pool, num_before: int = 0
+    page: Ranking, documents: Sequence[Document], pool: Pool, num_before: int = 0
 ) -> tuple[Hit, ...]:
     """Returns the documents of a part of a ranking with their snippets.
 
     Args:
         page: the part.
-        documents: of all its rows.
+        documents: its own, in order.
         pool: of the version, or where the ranking's own documents lie.
         num_before: how many hits there are on the pages before.
     """
@@ -31,8 +30,7 @@ def hits_of(
     for places, rows, own, terms in request.by_pool(rows_K, pool):
         marks = Marks.of(terms, own.forward.vocabulary)
         for place, row in zip(numbers[places].tolist(), rows.tolist(), strict=True):
-            number = int(rows_K[place])
-            document = page.found.documents[number] if page.found else documents[number]
+            document = documents[place]
             hit = Hit(
                 num_before + place + 1,
                 document.doc_id,

@@ -143,7 +143,10 @@ class _Selecting(NamedStage):
     def run(self, ranking: Ranking) -> Ranking:
         """Asks the engine."""
         request = ranking.request
-        rows_K = self.engine.search(self.asked(request), self.depth, request.version_mask_N).rows(0)
+        found = self.engine.search(
+            self.asked(request), self.depth, request.version_mask_N, request.due
+        )
+        rows_K = found.rows(0)
         scored = self.scorer.scored(rows_K, self.pool, request.terms, request)
         if request.live is not None:
             scored = joined(scored, self._live(request))

@@ -17,30 +17,23 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from rankwell.data.config import Config, RankerConfig, load_config
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.readers import read_queries
 from rankwell.data.terminal import err, shown_progress
-from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, write_config
-from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
+from rankwell.ranker.examples import examples_of
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.learning import TRUSTED_MIX, Example, pretrain
+from rankwell.ranker.made_queries import found_again, made_collection, training_queries
 from rankwell.ranker.model import EnsembleNetwork
-from rankwell.ranker.opening import open_version
-from rankwell.ranker.pipeline import REFERENCE_DOCS
 from rankwell.ranker.pretrained import LEARNT, query_hash
 from rankwell.ranker.rankers import ANY_ENCODER, QUERY_PLACES, DeepRanker
 
 RECIPE = RankerConfig(hidden=(32,), dropout=0.2, learning_rate=2e-3, weight_decay=0.05, folds=5)
 EPOCHS = 5
 SEED = 0
-MADE_QUERIES = 400
-MADE_DOCUMENTS = 12_000
-_LEAST_WORDS = 20
 
 
 def examples_of_beir(beir: Path, folder: Path, progress: Progress = silent) -> list[Example]:
@@ -55,13 +48,8 @@ def examples_of_beir(beir: Path, folder: Path, progress: Progress = silent) -> l
         write_config(folder, config_of_beir(folder, beir))
         index_collection(folder, progress=progress)
     config = load_config(folder)
-    texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
-    judged = judged_queries(load_judgments(config.judgments, "train", folder), texts)
-    version = VersionStore(folder).open()
-    with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
-        served = collection.config
-        found = [first_stage_of(collection, query) for query in judged]
-        return examples_of(found, FirstStageFit.configured(served), served, progress)
+    with training_queries(folder, progress) as found:
+        return examples_of(found, FirstStageFit.configured(config), config, progress)
 
 
 def pretrained_network(
@@ -69,37 +57,6 @@ def pretrained_network(
 ) -> EnsembleNetwork:
     """Returns the ensemble that the recipe makes of some collections' queries."""
     return pretrain(list(sources), RECIPE, EPOCHS, SEED, progress, query_features=QUERY_PLACES)
-
-
-def found_again(examples: Iterable[Example]) -> list[Example]:
-    """Returns the made queries whose document is in their reference list."""
-    return [e for e in examples if e.labels_K[:REFERENCE_DOCS].max(initial=0) > 0]
-
-
-def made_collection(records: Iterable[tuple[str, str, str]], out: Path) -> Path:
-    """Writes documents without what sums them up, and queries made of it, in BEIR's form.
-
-    Args:
-        records: document id, what sums it up, and the rest of it.
-        out: the folder, which is made.
-    """
-    (out / "qrels").mkdir(parents=True)
-    by_id = {record[0]: record for record in records if len(record[2].split()) >= _LEAST_WORDS}
-    kept = list(by_id.values())
-    rng = np.random.default_rng(SEED)
-    kept = [kept[place] for place in rng.permutation(len(kept))[:MADE_DOCUMENTS]]
-    with (out / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for doc_id, _, text in kept:
-            file.write(json.dumps({"_id": doc_id, "title": "", "text": text}) + "\n")
-    with (
-        (out / "queries.jsonl").open("w", encoding="utf-8") as queries,
-        (out / "qrels" / "train.tsv").open("w", encoding="utf-8") as judgments,
-    ):
-        judgments.write("query-id\tcorpus-id\tscore\n")
-        for doc_id, query, _ in kept[:MADE_QUERIES]:
-            queries.write(json.dumps({"_id": doc_id, "text": query}) + "\n")
-            judgments.write(f"{doc_id}\t{doc_id}\t1\n")
-    return out
 
 
 def _records(path: Path, separator: str = "") -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 Shapes: K candidates, F features, D dimensions, N documents.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,9 @@ class Request:
         live_terms: its terms in the live part.
         restrictions: what documents must be, as it was asked, for an index that evaluates it.
         without_lexical: whether the search may go on where the lexical engine does not answer.
-        deadline: when the answer is due, as time.perf_counter() has it; None: whenever.
+        due: when candidates from elsewhere are due, as time.perf_counter() has it: all requests
+            of a search to a cluster share that time.
+        deadline: when the answer is due; None: whenever.
         stopped: whether nobody waits for the answer any more; None: somebody always does.
     """
 
@@ -44,6 +47,7 @@ class Request:
     live_terms: QueryTerms | None = None
     restrictions: Restrictions = NO_RESTRICTIONS
     without_lexical: bool = False
+    due: float = math.inf
     deadline: float | None = None
     stopped: Callable[[], bool] | None = None
 
@@ -93,14 +97,16 @@ class Found:
     """Documents that one query found elsewhere, by row, and where their tokens lie in memory.
 
     Attributes:
-        documents: by row.
+        documents: by row, with the texts that are scored and no other fields.
         pool: where their tokens lie.
         unfiltered: those that the query finds without its filter.
+        indexes: by row, the index that each lies in.
     """
 
     documents: tuple[Document, ...]
     pool: Pool
     unfiltered: Scored | None = None
+    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,7 @@ class Searchable(ABC):
         request = replace(
             request,
             without_lexical=self._without_lexical,
+            due=request.due if deadline is None else min(request.due, deadline),
             deadline=deadline,
             stopped=asked.stopped,
         )
@@ -241,7 +242,6 @@ class Searchable(ABC):
             ranking = further(ranking)
         ranked = time.perf_counter()
 
-        documents = self._seen(request.live)
         matched = self._matched(asked, ranking) if asked.counts_matches else None
         order = self._order(asked, ranking, matched, without)
         counted = time.perf_counter()
@@ -250,7 +250,8 @@ class Searchable(ABC):
         first = cursor.place_in(order.rows_K, self._row(ranking, cursor.doc_id)) if cursor else 0
         here = slice(first, first + asked.k)
         page = self._page(ranking, order, here)
-        hits = hits_of(page, documents, self.features.pool_of(page), shown)
+        on_page, lacking = self._shown(page)
+        hits = hits_of(page, on_page, self.features.pool_of(page), shown)
         if asked.collapse:
             hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
@@ -285,7 +286,7 @@ class Searchable(ABC):
                 *matches,
                 StageTime("page", (finished - counted) * 1000, len(hits)),
             ),
-            degraded=degraded + ranking.degraded,
+            degraded=degraded + ranking.degraded + lacking,
             hits=hits,
             explanations=explanations,
             total=None if matched is None else matched.total,
@@ -330,6 +331,11 @@ class Searchable(ABC):
             found = np.concatenate([found, np.arange(len(rows_K))[places]])
         scored = replace(scored.take(np.argsort(found)), rows_K=rows_K)
         return replace(ranking, scored=scored, scores_K=scored.fused_K, features_KF=None)
+
+    def _shown(self, page: Ranking) -> tuple[list[Document], tuple[str, ...]]:
+        """Returns the documents of a page, in order, and what they have to do without."""
+        documents = self._seen(page.request.live)
+        return [documents[row] for row in page.scored.rows_K.tolist()], ()
 
     def _stage(self, name: str | None) -> Stage:
         name = name or self.stage_names[-1]

@@ -1,6 +1,6 @@
 """A query's terms as a forward index knows them.
 
-Shapes: T distinct terms of the query, V surface forms.
+Shapes: T distinct terms of the query, V surface forms, S of them the terms'.
 """
 
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ class QueryTerms:
         counts_T: float64; occurrences in the query.
         idf_T: float64; log(1 + (N - df + .5) / (df + .5)), never negative, as Lucene has it.
         known_T: bool; whether the collection has the term.
+        surfaces_S: int32; the surface forms of the terms.
         slot_V: int16; the place among the query's terms of each surface form, -1 for all others.
     """
 
@@ -31,6 +32,7 @@ class QueryTerms:
     counts_T: NDArray[np.float64]
     idf_T: NDArray[np.float64]
     known_T: NDArray[np.bool_]
+    surfaces_S: NDArray[np.int32]
     slot_V: NDArray[np.int16]
 
 
@@ -66,7 +68,9 @@ def weighted_terms(
     num_docs = forward.statistics.num_docs
     idf_T = np.log1p((num_docs - df_T + 0.5) / (df_T + 0.5))
     slot_V = np.full(forward.vocabulary.num_surfaces, -1, np.int16)
+    surfaces = [np.zeros(0, np.int32)]
     for place, term_id in enumerate(ids_T):
         if term_id >= 0:
-            slot_V[forward.vocabulary.forms_of(int(term_id))] = place
-    return QueryTerms(ids_T, counts_T, idf_T, df_T > 0, slot_V)
+            surfaces.append(forward.vocabulary.forms_of(int(term_id)))
+            slot_V[surfaces[-1]] = place
+    return QueryTerms(ids_T, counts_T, idf_T, df_T > 0, np.concatenate(surfaces), slot_V)

@@ -5,12 +5,14 @@ import logging
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +76,12 @@ class Cluster:
         """Starts, stops, kills or revives."""
         command = [self.script, action, "--port", self.port, *arguments]
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=200
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            # a server that lives for minutes spends most of them on optimising its own code
+            env={**os.environ, "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"},
         )
         slow = "did not answer in 60 s" in done.stderr  # on a busy machine it still comes up
         assert done.returncode == 0 or slow, done.stderr
@@ -83,6 +90,17 @@ class Cluster:
         """Starts nodes again at the same time: one alone would wait for the others."""
         with ThreadPoolExecutor(len(nodes)) as beside:
             list(beside.map(lambda node: self.run("revive", node), nodes))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Holds the first node still in whatever it does: it takes requests, and answers none."""
+        folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"rankwell-elasticsearch-{self.port}"
+        process = int((folder / "node-0" / "pid").read_text())
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
 
     def wait_until_whole(self, seconds: float = 120) -> None:
         """Waits until all nodes are there and hold a copy of every shard; fails after a while."""

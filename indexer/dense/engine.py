@@ -3,6 +3,7 @@
 Shapes: N rows, P vectors, D dimensions, Q queries, L shortlist.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -129,7 +130,11 @@ class FaissEngine:
         return float(np.mean(hits) / k)
 
     def search(
-        self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        mask_N: NDArray[np.bool_] | None = None,
+        due: float = math.inf,
     ) -> Candidates:
         """Returns about the best k rows of each query vector [Q, D]; see `CandidateEngine.search`.
 

@@ -5,8 +5,9 @@ It stays the truth, also while others write to it. Its candidates come with thei
 Shapes: Q queries, K candidates.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.config import Config
-from rankwell.data.errors import InputError, NotFound
+from rankwell.data.errors import FilterError, InputError, NotFound, Unavailable
 from rankwell.data.readers import document_of
 from rankwell.data.records import Document, FacetValue
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
@@ -34,12 +35,19 @@ class AttachedHits:
     """The candidates of one query in Elasticsearch's order.
 
     Attributes:
-        documents: as they are now.
+        documents: their titles and texts as they are now, without other fields.
+        indexes: the one that each lies in, which the name of an alias does not say.
         scores_K: float32; Elasticsearch's own.
     """
 
     documents: tuple[Document, ...]
+    indexes: tuple[str, ...]
     scores_K: NDArray[np.float32]
+
+    @property
+    def by_key(self) -> dict[tuple[str, str], Document]:
+        """The documents by their index and id, in order."""
+        return {(i, d.doc_id): d for i, d in zip(self.indexes, self.documents, strict=True)}
 
 
 def searchable(connection: Connection, cluster: ElasticsearchConfig) -> IndexMapping:
@@ -79,7 +87,9 @@ class AttachedIndex:
     def __init__(self, connection: Connection, config: Config) -> None:
         """Asks what the index is made of; see `searchable` and `check_readable`."""
         self._connection = connection
-        self._config = config
+        # an id is Elasticsearch's own, by which documents are asked for
+        documents = replace(config.documents, id_field="_id")
+        self._config = config = replace(config, documents=documents)
         self._index = config.elasticsearch.index
         self._names = (*config.documents.title_fields, *config.documents.text_fields)
         self._mapping = searchable(connection, config.elasticsearch)
@@ -108,7 +118,12 @@ class AttachedIndex:
         )
 
     def counted(
-        self, query: str, restrictions: Restrictions, facets: Sequence[str], num_values: int
+        self,
+        query: str,
+        restrictions: Restrictions,
+        facets: Sequence[str],
+        num_values: int,
+        due: float = math.inf,
     ) -> tuple[int, dict[str, tuple[FacetValue, ...]]]:
         """Returns how many documents match, and the most frequent values of fields among them.
 
@@ -120,6 +135,7 @@ class AttachedIndex:
             restrictions: what the documents must be.
             facets: the fields.
             num_values: of each.
+            due: as for `CandidateEngine.search`.
 
         Raises:
             InputError: a field does not exist, or its values cannot be counted.
@@ -152,7 +168,7 @@ class AttachedIndex:
             check_whole(answer, self._index, self._connection.where)
             return answer
 
-        answer = self._connection.call(ask, self._connection.searching())
+        answer = self._connection.call(ask, self._connection.searching(due))
         found = answer.get("aggregations", {})
         values = {}
         for number, (name, field) in enumerate(zip(facets, fields, strict=True)):
@@ -161,16 +177,22 @@ class AttachedIndex:
         return int(answer["hits"]["total"]["value"]), values
 
     def search(
-        self, query: str, k: int, restrictions: Sequence[Restrictions]
+        self, query: str, k: int, restrictions: Sequence[Restrictions], due: float = math.inf
     ) -> list[AttachedHits]:
         """Returns the best k documents for a query behind each of several restrictions.
+
+        Args:
+            query: text.
+            k: documents wanted.
+            restrictions: what the documents must be.
+            due: as for `CandidateEngine.search`.
 
         Raises:
             FilterError: a filter does not fit the index.
             MissingIndex: the index is gone.
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
-        patience = self._connection.searching()
+        patience = self._connection.searching(due)
         queries = [self._query(query, each) for each in restrictions]
         # scores by the statistics of all shards
         options = {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
@@ -179,7 +201,7 @@ class AttachedIndex:
             return {
                 "query": query,
                 "size": k,
-                "_source": {"excludes": list(self._mapping.hidden)},
+                "_source": list(self._names),
                 "track_total_hits": False,
                 "timeout": f"{max(1, round(patience.try_s * 1000))}ms",
             }
@@ -215,22 +237,47 @@ class AttachedIndex:
         Raises:
             NotFound: there is none of this id, or a filter leaves it out.
         """
-        filters = [_with_id(doc_id), *([self._mapping.filter(within)] if within else [])]
+        filters = [_with_id(doc_id), *([self._filter(within)] if within else [])]
         found = self._found({"bool": {"filter": filters}}, size=1)
         if not found:
             raise NotFound(f"there is no document '{doc_id}' in the index {self._index}")
         return self._document(found[0])
 
-    def explain(self, query: str, doc_id: str) -> Any:
-        """Returns Elasticsearch's own explanation of a document's score."""
+    def fields(
+        self, ids: Sequence[tuple[str, str]], due: float = math.inf
+    ) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Returns the fields of documents as they are now, where they are still there.
+
+        Args:
+            ids: the index and the id of each.
+            due: as for `CandidateEngine.search`.
+
+        Raises:
+            Unavailable: the cluster, or a shard of the index, did not answer in time.
+        """
+        indexes = sorted({index for index, _ in ids})
+        filters = [
+            {"ids": {"values": [doc_id for _, doc_id in ids]}},
+            {"terms": {"_index": indexes}},
+        ]
+        size = len(ids) * len(indexes)
+        found = self._found({"bool": {"filter": filters}}, due, size=min(_MAX_HITS, size))
+        return {(hit["_index"], hit["_id"]): self._document(hit).fields for hit in found}
+
+    def explain(self, query: str, doc_id: str, due: float = math.inf) -> Any:
+        """Returns Elasticsearch's own explanation of a document's score; None where it is away."""
         body = {
             "bool": {"must": [self._query(query, NO_RESTRICTIONS)], "filter": [_with_id(doc_id)]}
         }
-        hits = self._found(body, size=1, explain=True, source=False)
+        try:
+            hits = self._found(body, due, size=1, explain=True, source=False)
+        except Unavailable:
+            return None
         return hits[0].get("_explanation") if hits else None
 
-    def _found(self, query: Mapping[str, Any], **options: Any) -> Any:
+    def _found(self, query: Mapping[str, Any], due: float = math.inf, **options: Any) -> Any:
         """Returns the hits of a query over all shards."""
+        options = {"source": {"excludes": list(self._mapping.hidden)}, **options}
 
         def ask(client: Any) -> Any:
             answer = client.search(
@@ -239,7 +286,7 @@ class AttachedIndex:
             check_whole(answer.body, self._index, self._connection.where)
             return answer["hits"]["hits"]
 
-        return self._connection.call(ask, self._connection.searching())
+        return self._connection.call(ask, self._connection.searching(due))
 
     def _query(self, query: str, restrictions: Restrictions) -> dict[str, Any]:
         fields = [field_and_boost(field) for field in self._config.elasticsearch.fields]
@@ -251,11 +298,20 @@ class AttachedIndex:
         }
         if self._config.elasticsearch.analyzer:
             match["analyzer"] = self._config.elasticsearch.analyzer
-        filters = [self._mapping.filter(filter_) for filter_ in restrictions.filters]
+        filters = [self._filter(filter_) for filter_ in restrictions.filters]
         required = [_phrase(match, words) for words in restrictions.required]
         excluded = [_phrase(match, words) for words in restrictions.excluded]
         must = [{"multi_match": match}]
         return {"bool": {"must": must, "filter": filters + required, "must_not": excluded}}
+
+    def _filter(self, filter_: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a filter in Elasticsearch's language; its field may have come a moment ago."""
+        try:
+            return self._mapping.filter(filter_)
+        except FilterError:
+            patience = self._connection.searching()
+            self._mapping = read_mapping(self._connection, self._index, patience)
+            return self._mapping.filter(filter_)
 
     def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
         # an alias over several indexes may find an id in more than one: the best of them counts
@@ -264,6 +320,7 @@ class AttachedIndex:
             hits.setdefault(hit["_id"], hit)
         return AttachedHits(
             tuple(self._document(hit) for hit in hits.values()),
+            tuple(hit["_index"] for hit in hits.values()),
             np.array([hit["_score"] for hit in hits.values()], np.float32),
         )
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,18 +76,22 @@ class RefusedDocuments(InputError):
         first = loaded.refused[0]
         super().__init__(
             f"Elasticsearch refused {len(loaded.refused)} of {loaded.sent} documents for {index}, "
-            f"nothing was published; the first is {first.doc_id!r}: {first.reason}"
+            f"nothing was published; the first is {first.doc_id!r}: {first.reason}; all are in the "
+            "folder's rejected/"
         )
         self.loaded = loaded
         self._index = index
 
     def write(self, path: Path) -> None:
-        """Adds the documents, with their reasons, to a file of rejected records."""
+        """Adds the documents, with their reasons, to a file of rejected records.
+
+        A document is named by its id: the files and lines that it came from are not known here.
+        """
         path.parent.mkdir(exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             for document in self.loaded.refused:
-                record = {"file": self._index, "line": 0, "reason": document.reason}
-                file.write(json.dumps({**record, "doc_id": document.doc_id}) + "\n")
+                record = {"index": self._index, **asdict(document)}
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 class _Building:
@@ -352,6 +357,7 @@ class _Building:
         for document in answer.get("docs", ()):
             expected = {k: v for k, v in sent[document["_id"]].items() if k not in (TERMS, VECTOR)}
             if document.get("_source") != expected:
+                self._delete()
                 raise Unavailable(
                     f"document {document['_id']!r} was read back from {self._name} otherwise than "
                     "it was sent; run rankwell index again"

@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +133,14 @@ class Connection:
         """Closes the connections to all hosts."""
         self._client.close()
 
-    def searching(self) -> Patience:
-        """Returns how long a search may take, as configured."""
-        return Patience(self.config.timeout_ms / 1000, self.config.retries)
+    def searching(self, due: float = math.inf) -> Patience:
+        """Returns how long a search may take: as configured, or until it is due, which is sooner.
+
+        Args:
+            due: as time.perf_counter() has it; requests of one search share it.
+        """
+        left = max(0.0, due - time.perf_counter())
+        return Patience(min(self.config.timeout_ms / 1000, left), self.config.retries)
 
     def loading(self) -> Patience:
         """Returns how long a load waits for a cluster that is away."""
@@ -157,8 +164,10 @@ class Connection:
         """
         guarded = patience.retries is not None
         if guarded:
+            if not patience.left_s:
+                raise Unavailable(f"there was no time left to ask Elasticsearch at {self.where}")
             self.breaker.check()
-        tries = 0
+        tries, hurried = 0, False
         while True:
             tries += 1
             try:
@@ -169,10 +178,12 @@ class Connection:
             except (TransportError, ApiError) as error:
                 failure, transient = self._meaning(error, patience)
                 retry_after = _retry_after(error)
+                # that a deadline was near says nothing of the cluster
+                hurried = isinstance(error, ConnectionTimeout) and self._is_short(patience)
             except Busy as error:
                 failure, transient, retry_after = error, True, None
             if not (transient and patience.sleep(tries, retry_after)):
-                if guarded:
+                if guarded and not hurried:
                     self.breaker.record(not transient)
                 if isinstance(failure, Unavailable) and retry_after:
                     failure.retry_after_s = retry_after
@@ -181,12 +192,18 @@ class Connection:
     def _try_s(self, patience: Patience, tries: int, timeout_s: float) -> float:
         """Returns how long a try may take: of a search, half of the rest while others may follow.
 
-        A host that did not answer in time is asked again only where there is another one.
+        A host that did not answer in time is asked again only where there is another one, and the
+        deadline is not near.
         """
         if patience.retries is None:
             return timeout_s
-        last = tries > patience.retries or len(self.config.urls) == 1
+        alone = len(self.config.urls) == 1 or self._is_short(patience)
+        last = alone or tries > patience.retries
         return max(0.01, min(timeout_s, patience.left_s if last else patience.left_s / 2))
+
+    def _is_short(self, patience: Patience) -> bool:
+        """Returns whether a search had less than half of the time that is configured for it."""
+        return patience.retries is not None and patience.seconds * 2000 < self.config.timeout_ms
 
     def release(self, ask: Ask) -> None:
         """Lets go of something in the cluster, which forgets it by itself where this fails."""
@@ -257,7 +274,7 @@ class Connection:
         if isinstance(error, ConnectionTimeout):
             return Unavailable(
                 f"Elasticsearch at {self.where} did not answer within "
-                f"{max(patience.seconds, patience.try_s):g} s"
+                f"{round(max(patience.seconds, patience.try_s), 2):g} s"
             ), True
         return Unavailable(
             f"Elasticsearch at {self.where} cannot be reached ({_short(error)})"

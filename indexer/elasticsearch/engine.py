@@ -124,7 +124,9 @@ class _RowEngine:
             MissingIndex: it is gone, or holds other documents than the version.
             Unavailable: the cluster does not answer.
         """
-        patience = self._connection.searching()
+        self._check(self._connection.searching())
+
+    def _check(self, patience: Patience) -> None:
         self._connection.check(patience)
         with _explained(self._record.index):
             found = count_documents(self._connection, self._record.index, patience)
@@ -138,12 +140,11 @@ class _RowEngine:
         """Closes the connections."""
         self._connection.close()
 
-    def _run(self, searches: Sequence[_Pages], more: Mapping[str, Any] | None = None) -> None:
+    def _run(self, searches: Sequence[_Pages], patience: Patience) -> None:
         """Asks until each search has the hits it wants, in one request a round."""
         if self.doubted:
-            self.check()
+            self._check(patience)
             self.doubted = False
-        patience = self._connection.searching()
         while going := [search for search in searches if not search.done]:
             with _explained(self._record.index):
                 answers = self._ask(going, patience)
@@ -220,7 +221,11 @@ class ElasticsearchEngine(_RowEngine):
         return ElasticsearchVectors(self._connection, self._record, beside)
 
     def search(
-        self, queries: Sequence[AnalysedQuery], k: int, mask_N: NDArray[np.bool_] | None = None
+        self,
+        queries: Sequence[AnalysedQuery],
+        k: int,
+        mask_N: NDArray[np.bool_] | None = None,
+        due: float = math.inf,
     ) -> Candidates:
         """Returns the best k rows of each query; see `CandidateEngine.search`.
 
@@ -240,17 +245,17 @@ class ElasticsearchEngine(_RowEngine):
             )
             for query in queries
         ]
-        self._run(searches)
+        self._run(searches, self._connection.searching(due))
         return padded([search.best() for search in searches], k)
 
-    def explain(self, query: AnalysedQuery, doc_id: str) -> Any:
+    def explain(self, query: AnalysedQuery, doc_id: str, due: float = math.inf) -> Any:
         """Returns Elasticsearch's own explanation of a document's score; None where it is away."""
         try:
             answer = self._connection.call(
                 lambda c: c.options(ignore_status=404).explain(
                     index=self._record.index, id=doc_id, query=lexical_query(query)
                 ),
-                self._connection.searching(),
+                self._connection.searching(due),
             )
         except Unavailable:
             return None
@@ -283,7 +288,11 @@ class ElasticsearchVectors(_RowEngine):
             self._beside.close()
 
     def search(
-        self, queries: NDArray[np.float32], k: int, mask_N: NDArray[np.bool_] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        mask_N: NDArray[np.bool_] | None = None,
+        due: float = math.inf,
     ) -> Candidates:
         """Returns about the best k rows of each query vector [Q, D]; see `CandidateEngine.search`.
 
@@ -292,8 +301,9 @@ class ElasticsearchVectors(_RowEngine):
         """
         filter_, hiding, _ = self._masked(mask_N, _MAX_ROWS_IN_GRAPH)
         if hiding:
-            return self._other().search(queries, k, mask_N)
+            return self._other().search(queries, k, mask_N, due)
         limit = self._record.documents if mask_N is None else int(mask_N.sum())
+        patience = self._connection.searching(due)
 
         def fetch_for(query_D: NDArray[np.float32]) -> Fetch:
             # of unit length: quantised graphs clip what is longer
@@ -309,7 +319,7 @@ class ElasticsearchVectors(_RowEngine):
                     **({"filter": filter_} if filter_ else {}),
                 }
                 page = _Neighbours({"knn": knn}, n, None)
-                self._run([page])
+                self._run([page], patience)
                 return page.best()
 
             return fetch

@@ -9,6 +9,7 @@ from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
 from rankwell.data.errors import FilterError, InputError, MissingIndex, nearest
 from rankwell.data.filters import MAX_NESTING
 from rankwell.indexer.elasticsearch.connection import Connection
+from rankwell.indexer.elasticsearch.waiting import Patience
 
 _TEXTS = frozenset({"text", "match_only_text", "annotated_text", "search_as_you_type"})
 _WORDS = frozenset({"keyword", "constant_keyword", "wildcard", "version", "ip"})
@@ -178,8 +179,15 @@ class IndexMapping:
         return next((sub for sub in subs if self.types[sub] in _WORDS), None)
 
 
-def read_mapping(connection: Connection, index: str) -> IndexMapping:
+def read_mapping(
+    connection: Connection, index: str, patience: Patience | None = None
+) -> IndexMapping:
     """Asks what the fields of an index are.
+
+    Args:
+        connection: to the cluster.
+        index: its name.
+        patience: as for a load by default.
 
     Raises:
         InputError: there is no such index.
@@ -187,7 +195,7 @@ def read_mapping(connection: Connection, index: str) -> IndexMapping:
     try:
         found = connection.call(
             lambda c: c.indices.get_mapping(index=index, allow_no_indices=False),
-            connection.loading(),
+            patience or connection.loading(),
         )
     except MissingIndex as error:
         raise InputError(f"{error}; check the name of the index or alias") from None

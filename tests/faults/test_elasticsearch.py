@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from rankwell.data.config import (
     DocumentsConfig,
     LexicalConfig,
     WordsConfig,
-    load_config,
     render_config,
 )
 from rankwell.data.errors import ConfigError, Unavailable
@@ -32,6 +32,7 @@ from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import IndexRecord, count_documents
 from rankwell.indexer.elasticsearch.waiting import Patience
 from rankwell.indexer.job import index_collection
+from rankwell.indexer.report import IndexReport
 
 pytestmark = [pytest.mark.elasticsearch, pytest.mark.timeout(400)]
 
@@ -78,10 +79,26 @@ def connected(urls: tuple[str, ...], **settings: Any) -> Connection:
     return Connection(ElasticsearchConfig(**{"urls": urls, "wait_s": 120, **settings}))
 
 
-def node_of(connection: Connection, index: str) -> int:
-    """Returns a node that holds a primary shard of an index."""
+def nodes_of(connection: Connection, index: str) -> set[int]:
+    """Returns the nodes that hold primary shards of an index."""
     shards = connection.call(lambda c: c.cat.shards(index=index, format="json"), Patience(30))
-    return max(int(s["node"].removeprefix("node-")) for s in shards if s["prirep"] == "p")
+    return {int(s["node"].removeprefix("node-")) for s in shards if s["prirep"] == "p"}
+
+
+def indexes_of(connection: Connection, folder: Path) -> Any:
+    """Returns the indexes of a collection, by name."""
+    return connection.call(
+        lambda c: c.indices.get(index=f"{folder.name}-*", features=["aliases"]), Patience(30)
+    )
+
+
+def rows_in(connection: Connection, index: str) -> list[int]:
+    """Returns the rows of all documents in an index, in order."""
+    found = connection.call(
+        lambda c: c.search(index=index, size=10_000, source=False, docvalue_fields=["row"]),
+        Patience(60),
+    )
+    return sorted(hit["fields"]["row"][0] for hit in found["hits"]["hits"])
 
 
 def collection(
@@ -126,10 +143,7 @@ def loading(folder: Path, connection: Connection) -> Iterator[tuple[Any, str]]:
 def _index_of(process: Any, folder: Path, connection: Connection) -> str:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        found = connection.call(
-            lambda c: c.indices.get(index=f"{folder.name}-*", features=["aliases"]), Patience(30)
-        )
-        for name in found:
+        for name in indexes_of(connection, folder):
             stats = connection.call(lambda c, n=name: c.indices.stats(index=n), Patience(30))
             written = stats["_all"]["primaries"].get("indexing", {}).get("index_total", 0)
             if written >= 200:
@@ -169,6 +183,7 @@ def searching(folder: Path, query: str) -> Iterator[tuple[list[Any], list[Except
             while not stop.is_set():
                 try:
                     answers.append([hit.doc_id for hit in opened.search(query, 10).hits])
+                    stop.wait(0.02)  # the loads want some of the machine too
                 except Exception as error:
                     errors.append(error)
                     return
@@ -193,87 +208,105 @@ def more_than(answers: list[Any], number: int) -> bool:
     return len(answers) > number
 
 
-def test_a_node_killed_under_a_load_and_under_searches_costs_no_document_and_no_answer(
-    three: Any, nodes: Nodes, searched: Path, tmp_path: Path
+class Held:
+    """An index job in a thread of its own, which pauses its load until it may go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.loading = threading.Event()
+        self._may_go_on = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._job = self._pool.submit(index_collection, folder, progress=self._pause)
+
+    def _pause(self, step: str, done: int, total: int | None = None) -> None:
+        if "Elasticsearch" in step and done > 0:
+            self.loading.set()
+            assert self._may_go_on.wait(300)
+
+    def go_on(self) -> None:
+        self._may_go_on.set()
+
+    def working(self) -> bool:
+        return not self._job.done()
+
+    def report(self) -> IndexReport:
+        return self._job.result(150)
+
+    def end(self) -> None:
+        self.go_on()
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], Held]]:
+    """Returns a function that starts a job whose load is held, and waits until it has begun."""
+    started: list[Held] = []
+
+    def start(folder: Path) -> Held:
+        started.append(Held(folder))
+        assert started[-1].loading.wait(120)
+        return started[-1]
+
+    yield start
+    for held in started:
+        held.end()
+
+
+def test_a_node_killed_under_loads_and_searches_costs_no_document_and_no_answer(
+    three: Any,
+    nodes: Nodes,
+    searched: Path,
+    hold: Callable[[Path], Held],
+    tmp_path: Path,
 ) -> None:
-    folder = collection(tmp_path / "killed", three.urls)
+    lone = collection(tmp_path / "lone", three.urls, FEW, wait_s=1, replicas=0)
+    assert index_collection(lone).counts.live == FEW
+    lone_index = IndexRecord.load(lone / "versions" / "000001" / "lexical").index
+    patient = collection(tmp_path / "patient", three.urls, 2 * FEW)
+    hasty = collection(tmp_path / "hasty", three.urls, wait_s=4)
     connection = connected(three.urls)
-    with (
-        searching(searched, "word1 word2 word3") as (answers, errors),
-        loading(folder, connection) as (process, name),
-    ):
-        assert more_than(answers, 0)
-        nodes.kill(node_of(connection, name))  # its shard has no replica during the load
-        at_kill = len(answers)
-        time.sleep(2)
+    held = hold(patient)
+    with searching(searched, "word1 word2 word3") as (answers, errors):
+        with loading(hasty, connection) as (process, hasty_index):
+            # a node that holds a shard of each index; none of them has a replica now
+            [patients] = indexes_of(connection, patient)
+            indexes = (lone_index, patients, hasty_index)
+            victim = max(set.intersection(*(nodes_of(connection, name) for name in indexes)))
+            assert more_than(answers, 0)
+            nodes.kill(victim)
+            at_kill = len(answers)
+            held.go_on()
+            out, _ = process.communicate(timeout=120)
+        last = (hasty / "errors.txt").read_text().splitlines()[-1]
+        assert (process.returncode, out) == (4, ""), last
+        assert last.startswith("rankwell: ")
+        assert not (hasty / "current").exists()
+        # a shard of an index without replicas is away with its node: nobody takes that for damage
+        with pytest.raises(Unavailable):
+            index_collection(lone)
+        assert connection.call(lambda c: c.indices.exists(index=lone_index), Patience(30))
         assert more_than(answers, at_kill)
-        assert process.poll() is None  # it waits
+        assert held.working()  # it waits
         nodes.revive()
-        out, _ = process.communicate(timeout=150)
-    assert process.returncode == 0, (folder / "errors.txt").read_text()
-    assert f"read {NUM_DOCUMENTS:,} = {NUM_DOCUMENTS:,} added" in out
-    assert f"{NUM_DOCUMENTS:,} live" in out
-    record = IndexRecord.load(folder / "versions" / "000001" / "lexical")
-    assert (record.index, record.documents) == (name, NUM_DOCUMENTS)
-    assert count_documents(connection, name) == NUM_DOCUMENTS
-    rows = connection.call(
-        lambda c: c.search(index=name, size=10_000, source=False, docvalue_fields=["row"]),
-        Patience(60),
-    )
-    found = sorted(hit["fields"]["row"][0] for hit in rows["hits"]["hits"])
-    assert found == list(range(NUM_DOCUMENTS))
-    state = connection.call(lambda c: c.indices.get(index=name), Patience(30))[name]
-    assert state["settings"]["index"]["number_of_replicas"] == "1"
-    assert "refresh_interval" not in state["settings"]["index"]
-    connection.close()
+        report = held.report()
+
+    assert (report.counts.read, report.counts.added, report.counts.live) == 3 * (2 * FEW,)
+    record = IndexRecord.load(patient / "versions" / "000001" / "lexical")
+    assert (record.index, record.documents) == (patients, 2 * FEW)
+    assert rows_in(connection, record.index) == list(range(2 * FEW))
+    state = connection.call(lambda c: c.indices.get(index=record.index), Patience(30))
+    settings = state[record.index]["settings"]["index"]
+    assert settings["number_of_replicas"] == "1"
+    assert "refresh_interval" not in settings
+
     assert errors == []
     with rankwell.open(searched) as opened:
         expected = [hit.doc_id for hit in opened.search("word1 word2 word3", 10).hits]
     assert all(answer == expected for answer in answers)
 
-
-def test_a_cluster_that_stays_away_is_exit_code_4_and_loads_and_searches_resume_when_it_is_back(
-    three: Any, nodes: Nodes, searched: Path, tmp_path: Path
-) -> None:
-    lone = collection(tmp_path / "lone", three.urls, FEW, wait_s=1, replicas=0)
-    assert index_collection(lone).counts.live == FEW
-    lone_index = IndexRecord.load(lone / "versions" / "000001" / "lexical").index
-    folder = collection(tmp_path / "resumed", three.urls, wait_s=4)
-    connection = connected(three.urls)
-    with rankwell.open(searched) as opened:
-        before = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
-        with loading(folder, connection) as (process, name):
-            victim = node_of(connection, name)
-            nodes.kill(victim)
-            out, _ = process.communicate(timeout=120)
-        last = (folder / "errors.txt").read_text().splitlines()[-1]
-        assert (process.returncode, out) == (4, ""), last
-        assert last.startswith("rankwell: ")
-        assert not (folder / "current").exists()
-        # a shard of an index without replicas is away with its node: nobody takes that for damage
-        with pytest.raises(Unavailable):
-            index_collection(lone)
-        assert connection.call(lambda c: c.indices.exists(index=lone_index), Patience(30))
-
-        nodes.kill(*{0, 1, 2} - {victim})
-        done = CliRunner().invoke(app, ["search", str(searched), "word7"])
-        assert done.exit_code == 4
-        sentence = " ".join(done.stderr.split())
-        assert load_config(searched).elasticsearch.urls[0] in sentence
-        assert "cannot be reached" in sentence
-
-        nodes.revive()
-        end, after = time.monotonic() + 60, None
-        while after is None and time.monotonic() < end:
-            try:
-                after = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
-            except Unavailable:  # the breaker rests
-                time.sleep(0.5)
-        assert after == before
-
     assert index_collection(lone).warnings == []  # nothing had to be built again
     assert count_documents(connection, lone_index) == FEW
-    stats = connection.call(lambda c: c.indices.stats(index=name), Patience(60))
+
+    stats = connection.call(lambda c: c.indices.stats(index=hasty_index), Patience(60))
     kept = stats["_all"]["primaries"]["docs"]["count"]
     assert 0 < kept < NUM_DOCUMENTS
     loaded = [0]
@@ -282,16 +315,16 @@ def test_a_cluster_that_stays_away_is_exit_code_4_and_loads_and_searches_resume_
         if "Elasticsearch" in step:
             loaded.append(done)
 
-    assert index_collection(folder, progress=progress).counts.live == NUM_DOCUMENTS
+    assert index_collection(hasty, progress=progress).counts.live == NUM_DOCUMENTS
     assert 0 < max(loaded) <= NUM_DOCUMENTS - kept  # only what was missing
-    assert count_documents(connection, name) == NUM_DOCUMENTS
-    with rankwell.open(folder) as resumed:
+    assert rows_in(connection, hasty_index) == list(range(NUM_DOCUMENTS))
+    with rankwell.open(hasty) as resumed:
         assert len(resumed.search("word1", 10).hits) == 10
     connection.close()
 
 
 @pytest.fixture(scope="module")
-def secured(start_cluster: Callable[..., Any]) -> Iterator[tuple[str, Connection]]:
+def secured(start_cluster: Callable[..., Any]) -> Iterator[tuple[Any, Connection]]:
     """A server with security on, and a connection of its administrator."""
     cluster = start_cluster("--password", "s3cret-s3cret")
     with pytest.MonkeyPatch.context() as patch:
@@ -305,14 +338,14 @@ def secured(start_cluster: Callable[..., Any]) -> Iterator[tuple[str, Connection
             break
         except ConfigError:
             time.sleep(0.5)
-    yield cluster.url, connection
+    yield cluster, connection
     connection.close()
 
 
 def test_wrong_and_missing_credentials_are_said_plainly(
-    secured: tuple[str, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    secured: tuple[Any, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    url, _ = secured
+    url = secured[0].url
     monkeypatch.setenv("WRONG", "bm90OmFrZXk=")
     for settings, sentence in (
         ({}, "asks for credentials; name the environment variable"),
@@ -333,9 +366,9 @@ def test_wrong_and_missing_credentials_are_said_plainly(
 
 
 def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
-    secured: tuple[str, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    secured: tuple[Any, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    url, admin = secured
+    url, admin = secured[0].url, secured[1]
     [role] = re.findall(r"```json\n(\{\s*\"name\": \"rankwell\".*?)```", README.read_text(), re.S)
     made = admin.call(lambda c: c.security.create_api_key(**json.loads(role)), Patience(30))
     monkeypatch.setenv("KEY", made["encoded"])
@@ -355,13 +388,20 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
     done = CliRunner().invoke(app, ["index", str(folder)])
     assert done.exit_code == 0, done.output
     assert "alias" not in done.output
+    for command in ("status", "prune"):
+        done = CliRunner().invoke(app, [command, str(folder)])
+        assert done.exit_code == 0, done.output
+        assert "is not known" not in done.output
     options = ["--elasticsearch", url, "--index", "articles", "--fields", "body"]
     for more in ([], ["--import"]):
-        target = tmp_path / f"users{len(more)}"
-        done = CliRunner().invoke(
-            app, ["new", str(target), *options, "--api-key-env", "KEY", *more]
-        )
-        assert done.exit_code == 0, done.output
+        target = str(tmp_path / f"users{len(more)}")
+        for arguments in (
+            ["new", target, *options, "--api-key-env", "KEY", *more],
+            ["index", target],
+            ["search", target, "word1"],
+        ):
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, done.output
     by_password = ["--user", "elastic", "--password-env", "PASSWORD"]
     monkeypatch.setenv("PASSWORD", "s3cret-s3cret")
     done = CliRunner().invoke(app, ["new", str(tmp_path / "password"), *options, *by_password])
@@ -370,3 +410,30 @@ def test_the_readmes_role_is_enough_for_all_that_rankwell_does_and_no_more(
     done = CliRunner().invoke(app, ["index", str(other)])
     assert done.exit_code == 2
     assert "may not do this" in done.stderr
+
+
+def test_a_server_that_was_stopped_is_exit_code_4_and_answers_as_before_when_it_is_back(
+    secured: tuple[Any, Connection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cluster, _ = secured
+    monkeypatch.setenv("ADMIN", "s3cret-s3cret")
+    settings = {"user": "elastic", "password_env": "ADMIN", "replicas": 0, "shards": 1}
+    folder = collection(tmp_path / "stopped", cluster.urls, 50, **settings)
+    index_collection(folder)
+    with rankwell.open(folder) as opened:
+        before = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
+        cluster.run("kill", 0)
+        try:
+            done = CliRunner().invoke(app, ["search", str(folder), "word7"])
+        finally:
+            cluster.revive(0)
+        assert done.exit_code == 4
+        sentence = " ".join(done.stderr.split())
+        assert f"Elasticsearch at {cluster.url} cannot be reached" in sentence
+        end, after = time.monotonic() + 60, None
+        while after is None and time.monotonic() < end:
+            try:
+                after = [(hit.doc_id, hit.score) for hit in opened.search("word7", 10).hits]
+            except (Unavailable, ConfigError):  # the breaker rests, or nobody is known yet
+                time.sleep(0.2)
+        assert after == before

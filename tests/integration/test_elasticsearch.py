@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from rankwell.data.versions import VersionStore
 from rankwell.indexer.clusters import follow_live, unused_indexes
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.owned import IndexRecord
+from rankwell.indexer.elasticsearch.waiting import Patience
 from rankwell.indexer.engines import faults_of_documents, owner_of
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.lexical import TantivyEngine
@@ -402,6 +404,45 @@ def test_a_cluster_that_is_down_is_exit_code_4_and_503_with_retry_after(
             answer = asyncio.run(searched())
         assert "failed 3 times in a row" in answer.json()["detail"]
         assert answer.headers["retry-after"] == "1"
+
+
+def test_all_requests_of_a_search_share_the_time_that_it_has(
+    built: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = built(*lines(40), vectors="float")
+    dues: list[float] = []
+    searching = Connection.searching
+
+    def watched(connection: Connection, due: float = math.inf) -> Patience:
+        dues.append(due)
+        return searching(connection, due)
+
+    with rankwell.open(folder) as collection:
+        monkeypatch.setattr(Connection, "searching", watched)
+        collection.search("word1 word2", 3, filter={"parity": "odd"}, explain=True)
+    # words and vectors, both with the filter and without; then three explanations
+    assert (len(dues), len(set(dues))) == (7, 1)
+    assert dues[0] < math.inf
+
+
+def test_a_deadline_bounds_the_wait_for_a_cluster_and_says_nothing_of_it(
+    cluster: Any, built: Callable[..., Path]
+) -> None:
+    folder = built(*lines(40), vectors="float")
+    with rankwell.open(folder) as collection:
+        before = hits(collection, "word1 word2")
+        with cluster.frozen():
+            for _ in range(4):
+                with pytest.raises(Unavailable, match=r"answer within 0\.\d+ s|no time left"):
+                    collection.search("word1 word2", deadline_ms=200)
+        # three failures in a row would have opened the breaker
+        assert hits(collection, "word1 word2", deadline_ms=60_000) == before
+    reconfigured(folder, vectors="none", without_lexical="dense")
+    index_collection(folder)
+    with rankwell.open(folder) as collection, cluster.frozen():
+        result = collection.search("word1 word2", deadline_ms=200)
+        assert result.degraded[0].startswith("without lexical candidates: Elasticsearch")
+        assert result.hits
 
 
 def test_search_goes_on_from_vectors_alone_where_that_is_allowed_and_says_so(

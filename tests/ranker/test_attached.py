@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from rankwell.data.errors import FilterError, InputError, MissingIndex, NotFound
 from rankwell.data.records import Document
 from rankwell.evaluation.judged import load_judged
 from rankwell.indexer.adding import add_documents, delete_documents, withdraw_changes
+from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.ranker.asking import Asked
 from rankwell.ranker.attached import AttachedCollection
 from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.pipeline import Stage
+from rankwell.ranker.ranking import Ranking
 from rankwell.ranker.tuning import tune
 
 pytestmark = pytest.mark.elasticsearch
@@ -262,6 +266,49 @@ def test_nothing_is_written_to_the_users_index(
     state = ask(lambda c: c.indices.get(index=index))[index]
     assert state["aliases"] == {}
     assert set(state["mappings"]["properties"]) == {"head", "body", "topic", "number"}
+
+
+def test_fields_are_fetched_for_the_documents_of_the_page_alone(
+    opened: AttachedCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = opened.rank("otters by day").found
+    assert found is not None
+    assert {document.title for document in found.documents} == {f"report {n}" for n in range(6)}
+    assert all(document.text and not document.fields for document in found.documents)
+    asked: list[int] = []
+    fields = AttachedIndex.fields
+
+    def watched(index: AttachedIndex, ids: Any, due: float) -> Any:
+        asked.append(len(ids))
+        return fields(index, ids, due)
+
+    monkeypatch.setattr(AttachedIndex, "fields", watched)
+    hits = opened.search("otters by day", 3, filter={"topic": "otter"}).hits
+    assert [hit.fields for hit in hits] == [
+        {"number": int(hit.doc_id[-1]), "topic": "otter"} for hit in hits
+    ]
+    assert opened.search("otters", filter={"number": 99}).hits == ()
+    assert asked == [3]
+
+
+class Away(Stage):
+    """Holds a cluster still from here on, until the test lets it go."""
+
+    def __init__(self, cluster: Any, until: ExitStack) -> None:
+        self.cluster, self.until = cluster, until
+
+    def __call__(self, ranking: Ranking) -> Ranking:
+        self.until.enter_context(self.cluster.frozen())
+        return ranking
+
+
+def test_hits_come_without_fields_where_the_cluster_gives_none_in_time(
+    cluster: Any, opened: AttachedCollection
+) -> None:
+    with ExitStack() as until:
+        result = opened.search("otters", 3, deadline_ms=1000, then=[Away(cluster, until)])
+    assert [(hit.title[:6], hit.fields) for hit in result.hits] == 3 * [("report", {})]
+    assert result.degraded[-1].startswith("without the documents' fields: Elasticsearch at http")
 
 
 def test_phrases_exclusions_bounds_and_pages_are_the_clusters(opened: AttachedCollection) -> None:

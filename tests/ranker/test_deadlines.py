@@ -1,3 +1,4 @@
+import math
 import time
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.errors import Unavailable
 from rankwell.ranker.deadlines import Cost, InTime
 from rankwell.ranker.pipeline import Stage
 from rankwell.ranker.ranking import Ranking, Request
@@ -14,6 +16,13 @@ from rankwell.ranker.terms import QueryTerms
 class Reversed(Stage):
     def __call__(self, ranking):
         return ranking.take(np.arange(len(ranking.scored))[::-1])
+
+
+class Away(Stage):
+    def __call__(self, ranking):
+        if ranking.request.deadline not in (None, math.inf):
+            time.sleep(max(0.0, ranking.request.deadline - time.perf_counter()))
+        raise Unavailable("the cluster did not answer")
 
 
 @pytest.fixture
@@ -42,6 +51,19 @@ def test_a_stage_that_would_miss_the_deadline_is_skipped_and_named(ranking):
     )
     assert stage(in_a_second).degraded == ("ranked was skipped: it would have missed the deadline",)
     assert stage(ranking).degraded == ()  # without a deadline nothing is
+
+
+def test_a_stage_that_fails_past_the_deadline_is_given_up_and_named(ranking):
+    stage = InTime(Away(), "dense")
+
+    def due(deadline):
+        return replace(ranking, request=replace(ranking.request, deadline=deadline))
+
+    soon = due(time.perf_counter() + 0.2)
+    assert stage(soon).degraded == ("dense was given up: it missed the deadline",)
+    for deadline in (math.inf, None):
+        with pytest.raises(Unavailable, match="did not answer"):
+            stage(due(deadline))
 
 
 def test_a_stage_in_time_runs(ranking):

@@ -16,7 +16,7 @@ from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import UNDERPOWERED, WITHOUT_RANKER
 from rankwell.ranker.encoders import FOLDS, train_encoder, unseen_collections
-from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.jobs import ranker_again, train_ranker
 
 JUDGED = "judged queries"
 
@@ -76,6 +76,37 @@ def test_training_publishes_a_version_with_another_encoder_and_no_ranker(folder)
         expected = collection.encoder.encode_forward(collection.pool.forward)
         np.testing.assert_allclose(rows, expected, atol=1e-3)
         assert collection.search("topic3 in a tunnel").hits
+
+
+def test_the_ranker_is_trained_again_in_the_same_job(folder):
+    train_ranker(folder)
+    before = manifest(folder)
+    report = train_encoder(folder, ranked=ranker_again(folder))
+    after = manifest(folder)
+    assert report.version == after.version == "000003"
+    assert report.ranker
+    assert WITHOUT_RANKER not in after.labels
+    assert after.fingerprints["features"] == before.fingerprints["features"]
+    assert after.fingerprints["ranker"] != before.fingerprints["ranker"]
+    with rankwell.open(folder) as collection:
+        assert collection.ranker.encoder == collection.encoder.fingerprint
+        assert collection.ranker.fingerprint == after.fingerprints["ranker"]
+    kept = json.loads((VersionStore(folder).open().folder / EVALUATION).read_text())
+    assert set(kept["ranked"]) == set(kept["judgments"]) == {f"q{topic}" for topic in range(12)}
+
+
+def test_a_ranker_that_cannot_be_trained_again_is_said_to_be_missing(folder):
+    train_ranker(folder)
+    (folder / "train.tsv").write_text("q0 0 d0-0 1\n")
+    report = train_encoder(folder, gate=None, ranked=ranker_again(folder))
+    assert not report.ranker
+    assert manifest(folder).labels == (WITHOUT_RANKER,)
+
+
+def test_a_collection_without_a_ranker_of_its_own_gets_none(folder):
+    report = train_encoder(folder, ranked=ranker_again(folder))
+    assert not report.ranker
+    assert manifest(folder).labels == ()
 
 
 def test_an_encoder_is_judged_by_encoders_that_did_not_see_the_query(folder):

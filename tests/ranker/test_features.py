@@ -55,7 +55,10 @@ class Slow:
         pair = self.unit.get(word), self.unit.get(self.forms[term])
         if pair[0] is None or pair[1] is None:
             return 0.0
-        return math.floor(min(max(pair[0] @ pair[1], 0), 1) * 255 + 0.5) / 255
+        step = np.abs(pair[0]).max() / 127  # a document's word is in bytes
+        return (
+            math.floor(min(max(np.rint(pair[0] / step) * step @ pair[1], 0), 1) * 255 + 0.5) / 255
+        )
 
     def matches(self, k):
         """Returns (place, term) of every match, the text 20 places behind the title."""

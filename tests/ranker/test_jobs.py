@@ -16,7 +16,7 @@ from rankwell.ranker.feature_files import write_features
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
-from rankwell.ranker.jobs import train_ranker
+from rankwell.ranker.jobs import ranker_again, train_ranker
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import BoostedRanker
 from rankwell.ranker.svmlight import read_svmlight
@@ -203,6 +203,17 @@ def test_new_word_vectors_drop_the_ranker_and_say_so(folder):
         assert collection.search("topic3").hits
     train_ranker(folder)
     assert WITHOUT_RANKER not in opened(folder).manifest.labels
+
+
+def test_a_ranker_is_trained_again_with_new_word_vectors(folder):
+    train_ranker(folder)
+    configure(folder, words={"epochs": 3})
+    version = retrain_words(folder, ranked=ranker_again(folder))
+    assert version.name == "000003"
+    assert version.has("ranker")
+    assert WITHOUT_RANKER not in version.manifest.labels
+    with rankwell.open(folder) as collection:
+        assert collection.ranker.encoder == version.manifest.fingerprints["encoder"]
 
 
 def test_word_vectors_that_come_out_the_same_keep_the_ranker(folder):

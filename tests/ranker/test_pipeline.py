@@ -48,7 +48,7 @@ class FakeEngine:
         self.rows = np.array(rows, np.int64)
         self.asked = []
 
-    def search(self, queries, k, mask_N=None):
+    def search(self, queries, k, mask_N=None, due=None):
         self.asked.append(k)
         rows = self.rows if mask_N is None else self.rows[mask_N[self.rows]]
         return Candidates(rows[None, :k], np.zeros((1, len(rows[:k])), np.float32))
@@ -271,7 +271,7 @@ def test_rrf_orders_the_fused_stage_and_leaves_the_convex_score_to_the_ranker(re
 
 
 class Broken:
-    def search(self, queries, k, mask_N=None):
+    def search(self, queries, k, mask_N=None, due=None):
         raise Unavailable("the cluster is down")
 
 
@@ -294,7 +294,7 @@ def test_an_engine_that_is_down_leaves_the_other_only_where_the_request_allows_i
 class BrokenWithoutFilter:
     engine: FakeEngine
 
-    def search(self, queries, k, mask_N=None):
+    def search(self, queries, k, mask_N=None, due=None):
         if mask_N is None:
             raise Unavailable("the cluster went down")
         return self.engine.search(queries, k, mask_N)
@@ -325,7 +325,7 @@ class Waiting:
     engine: FakeEngine
     other: threading.Event
 
-    def search(self, queries, k, mask_N=None):
+    def search(self, queries, k, mask_N=None, due=None):
         assert self.other.wait(30)
         return self.engine.search(queries, k, mask_N)
 
@@ -337,7 +337,7 @@ class Telling:
     engine: FakeEngine
     asked: threading.Event
 
-    def search(self, queries, k, mask_N=None):
+    def search(self, queries, k, mask_N=None, due=None):
         self.asked.set()
         return self.engine.search(queries, k, mask_N)
 

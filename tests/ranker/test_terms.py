@@ -22,6 +22,8 @@ def test_all_surface_forms_of_a_term_share_its_slot_and_others_have_none(analyze
     forward = forward_of(*DOCUMENTS)
     terms = resolve(analyzer.query("drag wing"), forward)
     slots = dict(zip(forward.vocabulary.surfaces, terms.slot_V.tolist(), strict=True))
+    surfaces = np.array(forward.vocabulary.surfaces)[terms.surfaces_S]
+    assert surfaces.tolist() == ["drag", "wing", "wings"]
     assert slots == {"drag": 0, "wing": 1, "wings": 1, "lift": -1, "of": -1, "the": -1}
 
 

@@ -1,13 +1,14 @@
 """An attached index on the real server: what its searches give, and when they are asked again."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from rankwell.data.config import Config, DocumentsConfig
-from rankwell.data.errors import Unavailable
+from rankwell.data.errors import FilterError, Unavailable
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
@@ -38,7 +39,10 @@ def fill(ask: Ask, index: str, *ids: str) -> None:
     lines = [
         part
         for doc_id in ids
-        for part in ({"index": {"_id": doc_id}}, {"body": f"a whale {doc_id}", "kind": "novel"})
+        for part in (
+            {"index": {"_id": doc_id}},
+            {"body": f"a whale {doc_id}", "kind": "novel", "place": index},
+        )
     ]
     ask(lambda c: c.bulk(index=index, operations=lines, refresh=True))
 
@@ -63,8 +67,39 @@ def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
         assert sorted(document.doc_id for document in hits.documents) == ["a", "b", "c"]
         assert len(hits.scores_K) == 3
         assert (hits.scores_K[:-1] >= hits.scores_K[1:]).all()
+        assert not any(document.fields for document in hits.documents)
     assert index.known(["b", "x", "c"]).tolist() == [True, False, True]
     assert index.document("b").text == "a whale b"
+    # and the fields are those of the index that it was found in
+    parts = [alias.replace("all", part) for part in ("one", "two")]
+    assert index.fields([*((part, "b") for part in parts), (parts[0], "gone")]) == {
+        (part, "b"): {"kind": "novel", "place": part} for part in parts
+    }
+
+
+def test_a_field_that_others_add_can_be_filtered_by(
+    ask: Ask, index: str, attached: Callable[..., AttachedIndex]
+) -> None:
+    fill(ask, index, "a", "b")
+    opened = attached(index)
+    young = Restrictions(({"year": {"gte": 2000}},))
+    with pytest.raises(FilterError, match="'year', which does not exist"):
+        opened.search("whale", 5, [young])
+    added = {"body": "a whale", "year": 2001}
+    ask(lambda c: c.index(index=index, id="c", document=added, refresh=True))
+    [hits] = opened.search("whale", 5, [young])
+    assert [document.doc_id for document in hits.documents] == ["c"]
+
+
+def test_a_document_is_explained_unless_the_cluster_is_away(
+    cluster: Any, ask: Ask, index: str, attached: Callable[..., AttachedIndex]
+) -> None:
+    fill(ask, index, "a")
+    opened = attached(index)
+    assert "weight(body:whale" in str(opened.explain("whale", "a"))
+    assert opened.explain("whale", "never there") is None
+    with cluster.frozen():
+        assert opened.explain("whale", "a", time.perf_counter() + 0.1) is None
 
 
 @pytest.mark.parametrize("filters", [FILTERS[:1], FILTERS])

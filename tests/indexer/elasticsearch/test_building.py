@@ -1,5 +1,6 @@
 """Building indexes on the real server: complete or not there, shared, cloned, and resumed."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -235,7 +236,9 @@ def test_documents_that_the_server_refuses_publish_nothing_and_are_written_down(
         ensure_index(connection, content)
     assert (e.value.loaded.sent, e.value.loaded.indexed) == (10, 9)
     e.value.write(tmp_path / "rejected.jsonl")
-    assert '"doc_id": "long"' in (tmp_path / "rejected.jsonl").read_text()
+    [written] = map(json.loads, (tmp_path / "rejected.jsonl").read_text().splitlines())
+    assert written.pop("reason").startswith("the document has 10,040 bytes")
+    assert written == {"index": content.record().index, "doc_id": "long"}  # and no line
     assert leftovers(connection, content.config, set()) == [content.record().index]
 
 
@@ -439,8 +442,19 @@ def test_a_clone_that_was_not_finished_is_not_taken_for_a_load(
     assert (len(found), found["d4"]["text"]) == (19, "four")
 
 
-def test_a_load_whose_count_differs_in_the_end_begins_from_nothing(
-    connect: Callable[..., Connection], ask: Ask, content_of: Callable[..., Content]
+@pytest.mark.parametrize(
+    ("foreign", "fault"),
+    [
+        ("foreign", "holds 31 documents after the load, 30 were sent"),
+        ("d1", "document 'd1' was read back from .* otherwise than it was sent"),
+    ],
+)
+def test_a_load_that_is_not_what_was_sent_in_the_end_begins_from_nothing(
+    connect: Callable[..., Connection],
+    ask: Ask,
+    content_of: Callable[..., Content],
+    foreign: str,
+    fault: str,
 ) -> None:
     connection = connect(bulk_documents=10, bulk_in_flight=1)
     content = content_of(*documents(30), cluster=connection.config)
@@ -448,9 +462,9 @@ def test_a_load_whose_count_differs_in_the_end_begins_from_nothing(
 
     def progress(step: str, done: int, total: int | None = None) -> None:
         if done == 20:  # somebody else writes into it
-            ask(lambda c: c.index(index=name, id="foreign", document={"row": 99}))
+            ask(lambda c: c.index(index=name, id=foreign, document={"row": 99}))
 
-    with pytest.raises(Unavailable, match="holds 31 documents after the load, 30 were sent"):
+    with pytest.raises(Unavailable, match=fault):
         ensure_index(connection, content, progress=progress)
     assert ensure_index(connection, content)[1].indexed == 30
 

@@ -235,6 +235,7 @@ def test_an_only_host_has_the_whole_time_and_one_of_several_half_of_the_rest() -
         [50, 50, 100], rel=0.1
     )
     assert several._try_s(Patience(100, 2), 3, 10) == 10
+    assert several._try_s(Patience(0.9, 2), 1, 10) == pytest.approx(0.9, rel=0.1)  # of two seconds
     assert one._try_s(Patience(0), 1, 60) == 60
     one.close()
     several.close()
