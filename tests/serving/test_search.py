@@ -43,7 +43,7 @@ def test_pages_go_on_from_their_cursor_by_url_and_by_body(ask: Ask) -> None:
     ("url", "field", "says"),
     [
         ("/v1/search?q=wing&fliter={}", "fliter", "did you mean 'filter'?"),
-        ("/v1/search?q=wing&query=x", "query", "there is no parameter 'query'"),
+        ("/v1/search?q=wing&text=x", "text", "there is no parameter 'text'"),
         ("/v1/complete?q=wi&limit=3", "limit", "there is no parameter 'limit'"),
         ("/v1/documents/1?fields=title", "fields", "this address takes none"),
         ("/v1/words/wing/neighbours?n=3", "n", "there is no parameter 'n'"),
