@@ -165,8 +165,12 @@ class Collection(Searchable):
         vocabulary = self.pool.forward.vocabulary
         if vocabulary.num_terms:
             word = vocabulary.surfaces[int(vocabulary.forms_of(0)[0])]
-            # matches, near-duplicates and phrases are looked for in compiled loops
-            self.search(word, 1, count=not self.config.attached, collapse=True)
+            # matches, near-duplicates and phrases are looked for in compiled loops, facets counted
+            # by a library that takes its time at first
+            facets = () if self.config.attached else self.facet_fields[:1]
+            count = not self.config.attached
+            self.search(word, 1, facets=facets, count=count, collapse=True)
+            self._speller.corrected("zzzzzzzz")  # the first unknown word makes a table of words
             self._restricting.having([word, word], None)
             self.rerank(word, [word])
 

@@ -1,6 +1,6 @@
 """The application: the routers of each subject, and what surrounds them."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -19,12 +19,12 @@ from rankwell.serving.health import health_router, metrics_router
 from rankwell.serving.observing import Observing
 from rankwell.serving.openapi import describe
 from rankwell.serving.pages import FOLDER, pages_router
+from rankwell.serving.parameters import check_parameters
 from rankwell.serving.reranking import reranking_router
 from rankwell.serving.search import search_router
 from rankwell.serving.service import Service
 from rankwell.serving.words import words_router
 
-_OF_LIVE = (words_router, reranking_router, embedding_router, health_router)
 _GZIP_BYTES = 2000
 _GZIP_LEVEL = 4
 
@@ -48,14 +48,20 @@ def create_app(live: Live, service: Service | None = None) -> FastAPI:
     )
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     add_errors(app)
-    for router in _OF_LIVE:
-        app.include_router(router(live))
     served, beside = service.clicks.served if service.clicks else None, Beside(live)
-    app.include_router(search_router(beside, served))
-    app.include_router(documents_router(live, served))
-    app.include_router(pages_router(beside, served, service.metrics))
-    app.include_router(clicks_router(service.clicks, service.metrics))
+    for router in (
+        search_router(beside, served),
+        documents_router(live, served),
+        words_router(live),
+        reranking_router(live),
+        embedding_router(live),
+        clicks_router(service.clicks, service.metrics),
+    ):
+        app.include_router(router, dependencies=[Depends(check_parameters)])
+    # what browsers and load balancers ask for may carry parameters of somebody else's
+    app.include_router(health_router(live))
     app.include_router(metrics_router(service.metrics))
+    app.include_router(pages_router(beside, served, service.metrics))
     describe(app)
     _surround(app, live, service)
     return app

@@ -66,8 +66,11 @@ class ClickLog:
             self._days = {day: self._days.get(day, _Day()) for day in days}
             for day, known in self._days.items():
                 self._read_on(day, known)
-            known_ids = set[str]().union(*(known.ids for known in self._days.values()))
-            fresh = {event["id"]: event for event in events if event["id"] not in known_ids}
+            fresh = {
+                event["id"]: event
+                for event in events
+                if not any(event["id"] in known.ids for known in self._days.values())
+            }
             if fresh:
                 lines = (json.dumps(event, separators=(",", ":")) for event in fresh.values())
                 content = "".join(f"{line}\n" for line in lines).encode()

@@ -3,15 +3,18 @@
 import base64
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from rankwell.data.analysis import words
 from rankwell.data.errors import InputError
 from rankwell.serving.answers import json_answer
+from rankwell.serving.exchange import check_wanted
 from rankwell.serving.following import Live
 
 _MAX_INPUTS = 2048
+_BATCH = 64  # a transformer may need seconds for them
 
 
 class EmbeddingsRequest(BaseModel):
@@ -50,7 +53,11 @@ def embedding_router(live: Live) -> APIRouter:
             encode = (
                 encoder.encode_queries if body.input_type == "query" else encoder.encode_documents
             )
-            vectors_ND = encode(texts)
+            parts = []
+            for start in range(0, len(texts), _BATCH):
+                check_wanted()
+                parts.append(encode(texts[start : start + _BATCH]))
+            vectors_ND = np.concatenate(parts)
             model = encoder.fingerprint
         data: list[dict[str, Any]] = [
             {

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from rankwell.data.errors import Abandoned
 from rankwell.data.records import SearchResult
 from rankwell.serving.keys import Key
 
@@ -27,7 +28,6 @@ class Exchange:
         hurried: whether it waited so long that it should do without what can be left out.
         gone: whether the client has hung up.
         result: of the search, where it was one.
-        etag: of the answer, where a client may keep it.
     """
 
     request_id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -37,7 +37,6 @@ class Exchange:
     hurried: bool = False
     gone: bool = False
     result: SearchResult | None = None
-    etag: str | None = None
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
@@ -63,6 +62,17 @@ def bound_filter() -> Mapping[str, Any] | None:
     """Returns the filter that the request's key is bound to, None where it sees all documents."""
     exchange = _current.get()
     return exchange.key.filter if exchange and exchange.key else None
+
+
+def check_wanted() -> None:
+    """Checks that somebody still waits for the answer.
+
+    Raises:
+        Abandoned: the client has hung up.
+    """
+    exchange = _current.get()
+    if exchange is not None and exchange.gone:
+        raise Abandoned("stopped: whoever asked has hung up")
 
 
 def observe(result: SearchResult) -> SearchResult:

@@ -67,7 +67,8 @@ def pages_router(beside: Beside, served: ServedLog | None, metrics: Metrics) -> 
         context: dict[str, Any] = {"asked": asked, "query": asked.q, "explain": explain}
         status = 200
         with beside.collection() as collection:
-            context |= _about(collection)
+            if not part:
+                context |= _about(collection)
             if asked.q.strip() and part in ("", "words"):
                 context |= _words(collection, asked.q)
         if asked.q.strip() and part != "words":

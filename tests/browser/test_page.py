@@ -362,7 +362,10 @@ def test_the_words_of_the_query_are_on_a_map(results: Page) -> None:
 
 
 def test_operators_see_versions_checks_and_jobs(opened: Opens) -> None:
+    opened(f"/?q={QUERY}")
     page = opened("/operators")
+    latency = page.get_by_role("region", name="Latency of searches").get_by_role("rowheader")
+    assert latency.all_inner_texts()[:3] == ["query", "lexical", "dense"]
     expect(page.get_by_role("rowheader", name="000002 (live)")).to_be_visible()
     evaluation = page.get_by_role("region", name="Evaluation").get_by_role("rowheader")
     expect(evaluation).to_have_text(["fused", "ranked"])

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import httpx
@@ -8,8 +9,10 @@ import numpy as np
 import openai
 import pytest
 
+from rankwell.data.errors import Abandoned
 from rankwell.ranker.collection import Collection
 from rankwell.serving.app import create_app
+from rankwell.serving.exchange import begin_exchange, check_wanted
 from rankwell.serving.following import Live
 
 Ask = Callable[..., httpx.Response]
@@ -48,6 +51,24 @@ def test_one_text_is_one_vector(ask: Ask, cranfield: Collection) -> None:
     answer = ask("POST", "/v1/embeddings", json=body).json()
     [item] = answer["data"]
     assert item["embedding"] == pytest.approx(cranfield.encoder.encode_queries(["a wing"])[0])
+
+
+def test_many_texts_are_encoded_in_parts_that_a_hang_up_stops(
+    ask: Ask, cranfield: Collection
+) -> None:
+    texts = [f"wing {number}" for number in range(130)]
+    data = ask("POST", "/v1/embeddings", json={"input": texts}).json()["data"]
+    found_ND = np.array([item["embedding"] for item in data], np.float32)
+    np.testing.assert_array_equal(found_ND, cranfield.encode(texts))
+
+    def stopped() -> None:
+        exchange = begin_exchange()
+        check_wanted()
+        exchange.gone = True
+        check_wanted()
+
+    with pytest.raises(Abandoned, match="has hung up"):
+        copy_context().run(stopped)
 
 
 @pytest.mark.parametrize(

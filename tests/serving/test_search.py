@@ -39,6 +39,22 @@ def test_pages_go_on_from_their_cursor_by_url_and_by_body(ask: Ask) -> None:
     assert problem(other, 400)["field"] == "cursor"
 
 
+@pytest.mark.parametrize(
+    ("url", "field", "says"),
+    [
+        ("/v1/search?q=wing&fliter={}", "fliter", "did you mean 'filter'?"),
+        ("/v1/search?q=wing&text=x", "text", "there is no parameter 'text'"),
+        ("/v1/complete?q=wi&limit=3", "limit", "there is no parameter 'limit'"),
+        ("/v1/documents/1?fields=title", "fields", "this address takes none"),
+        ("/v1/words/wing/neighbours?n=3", "n", "there is no parameter 'n'"),
+    ],
+)
+def test_a_parameter_that_nobody_reads_is_named(ask: Ask, url: str, field: str, says: str) -> None:
+    found = problem(ask("GET", url), 400)
+    assert found["field"] == field
+    assert says in found["detail"]
+
+
 def test_a_cursor_of_another_version_is_gone(two_versions: Path) -> None:
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         live = Live(rankwell.open(two_versions))
