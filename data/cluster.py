@@ -33,9 +33,7 @@ class ElasticsearchConfig(Section):
         10_000, "its documents that term statistics and word vectors come from", low=100
     )
     timeout_ms: int = setting(
-        2000,
-        "the longest that a search waits for the cluster, retries included",
-        low=1,
+        2000, "the longest that a search waits for the cluster, retries included", low=1
     )
     retries: int = setting(2, "further tries of a search that failed for a moment", low=0, high=10)
     without_lexical: str = setting(

@@ -1,4 +1,4 @@
-"""Readers: files of documents, queries and judgments as streams of records.
+"""Readers: files of documents and queries as streams of records.
 
 A record that cannot be used comes out as `Rejected`, with its file, line and reason, in place of
 the document, so that whoever reads can count, report and decide.
@@ -7,7 +7,6 @@ the document, so that whoever reads can count, report and decide.
 import contextlib
 import csv
 import glob
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,16 +17,13 @@ from typing import IO, Any, cast
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ir_measures import Qrel
 
-from rankwell.data.config import DocumentsConfig, JudgmentsConfig
+from rankwell.data.config import DocumentsConfig
 from rankwell.data.errors import InputError
 from rankwell.data.records import Document, FieldValue, Query, Rejected
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-SPLITS = ("train", "dev", "test")
-MAX_RELEVANCE = 1000
 
 _BUFFER_BYTES = 1 << 20
 
@@ -112,7 +108,7 @@ def read_queries(path: Path) -> list[Query]:
     """
     queries: dict[str, Query] = {}
     headers = ("query-id", "query_id", "qid", *ID_FIELDS)
-    with _readable(path), _open(path) as file:
+    with readable(path), open_file(path) as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
@@ -150,83 +146,6 @@ def _query(line: str) -> Query:
     return Query(query_id.strip(), text.strip())
 
 
-def read_judgments(path: Path) -> list[Qrel]:
-    """Reads judgments: TREC's four columns, or BEIR's three tab-separated ones with a header.
-
-    Raises:
-        InputError: the file does not exist or a line has another form.
-    """
-    judgments: list[Qrel] = []
-    with _readable(path), _open(path) as file:
-        for number, raw in enumerate(file, start=1):
-            line = raw.decode("utf-8-sig", errors="replace").strip()
-            parts = line.split("\t" if "\t" in line else None)
-            if not parts or (number == 1 and len(parts) in (3, 4) and parts[-1].isalpha()):
-                continue
-            if len(parts) not in (3, 4) or not _is_whole(parts[-1]):
-                raise InputError(
-                    f"{path}, line {number}: found '{' '.join(parts)[:80]}'{_wrong_order(parts)}, "
-                    "expected query-id, corpus-id, score, or TREC's query, 0, document, relevance"
-                )
-            swapped = [n for n in (0, 2) if len(parts) == 4 and parts[n] in ("0", "Q0")]
-            if swapped and parts[1] not in ("0", "Q0"):
-                columns = "first two" if swapped[0] == 0 else "second and third"
-                raise InputError(
-                    f"{path}, line {number}: the {columns} columns are swapped; TREC's are query, "
-                    "0, document, relevance"
-                )
-            if abs(int(parts[-1])) > MAX_RELEVANCE:
-                raise InputError(
-                    f"{path}, line {number}: a relevance of {parts[-1]}; are the columns in order? "
-                    "Expected query-id, corpus-id, score, or TREC's query, 0, document, relevance"
-                )
-            judgments.append(Qrel(parts[0], parts[-2], int(parts[-1])))
-    return judgments
-
-
-def _wrong_order(parts: Sequence[str]) -> str:
-    """Names what is in the wrong column, where that can be told."""
-    if len(parts) == 6:
-        return " (a run, not judgments)"
-    if len(parts) in (3, 4) and not re.match(r"[0-9.]+$", parts[-1]):
-        # the 0 of TREC's second column is no relevance
-        whole = [n + 1 for n, part in enumerate(parts) if _is_whole(part) and (n, part) != (1, "0")]
-        if len(whole) == 1 and whole[0] > 1:
-            return f" (the relevance seems to be in column {whole[0]})"
-    return ""
-
-
-def _is_whole(text: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]{1,9}", text) is not None
-
-
-def load_judgments(config: JudgmentsConfig, split: str, folder: Path) -> list[Qrel]:
-    """Returns the judgments of one split: train, dev or test; an empty list where there are none.
-
-    The queries of a `mixed` file are split by a hash of their id, so that a query never changes
-    sides when others come or go.
-
-    Raises:
-        InputError: the split has another name, or its file cannot be read.
-    """
-    if split not in SPLITS:
-        raise InputError(f"there is no split '{split}'; the splits are train, dev and test")
-    name: str = getattr(config, split)
-    if name:
-        return read_judgments(folder / name)
-    if config.mixed and split != "dev":
-        judgments = read_judgments(folder / config.mixed)
-        return [
-            j for j in judgments if _is_test(j.query_id, config.test_share) == (split == "test")
-        ]
-    return []
-
-
-def _is_test(query_id: str, share: float) -> bool:
-    digest = hashlib.sha256(query_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
 def _format(path: Path) -> str | None:
     suffixes = [s.lower() for s in path.suffixes]
     if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
@@ -234,7 +153,7 @@ def _format(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
     """Opens a file for reading, decompressing by its last suffix.
 
     pyarrow decompresses because it notices a stream that ends too early, which zstandard does not.
@@ -252,7 +171,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turns faults of the file system and of decompression into one sentence."""
     try:
         yield
@@ -264,7 +183,7 @@ def _records(
     path: Path, text_columns: frozenset[str]
 ) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Yields (line number, record), with the reason as text where a line is no record."""
-    with _readable(path):
+    with readable(path):
         if _format(path) in (".csv", ".tsv"):
             yield from _csv_records(path, text_columns)
         elif _format(path) == ".parquet":
@@ -274,7 +193,7 @@ def _records(
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    with _open(path) as file:
+    with open_file(path) as file:
         for number, line in enumerate(file, start=1):
             line = line.removeprefix(b"\xef\xbb\xbf").strip()
             if not line:
@@ -301,7 +220,7 @@ def _csv_records(
     delimiter = "\t" if _format(path) == ".tsv" else ","
     # surrogateescape keeps a bad byte inside its record: one record is rejected, not the file
     with io.TextIOWrapper(
-        _open(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        open_file(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
     ) as file:
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         csv.field_size_limit(1 << 30)
@@ -352,7 +271,7 @@ def _csv_rows(path: Path, rows: Any) -> Iterator[list[str]]:
 
 def _parquet_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             number = 0
             for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
                 for record in batch.to_pylist():

@@ -10,7 +10,8 @@ from ir_measures import Qrel
 
 from rankwell.data.config import Config
 from rankwell.data.errors import InputError, MissingPackage, nearest
-from rankwell.data.readers import load_judgments, read_judgments, read_queries
+from rankwell.data.judgments import load_judgments, read_judgments
+from rankwell.data.readers import read_queries
 from rankwell.data.records import Query
 from rankwell.evaluation.runs import Run
 

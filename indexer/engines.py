@@ -152,7 +152,8 @@ def _build_in_cluster(
     rejected: Path,
     progress: Progress,
 ) -> None:
-    from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
+    from rankwell.indexer.elasticsearch.building import ensure_index
+    from rankwell.indexer.elasticsearch.bulk import RefusedDocuments
 
     config = _located(indexed.config, folder)
     if not owner_of(folder):

@@ -16,7 +16,8 @@ from rankwell.data.config import (
     render_config,
 )
 from rankwell.data.errors import InputError
-from rankwell.data.readers import SPLITS, document_files
+from rankwell.data.judgments import SPLITS
+from rankwell.data.readers import document_files
 from rankwell.indexer.sources import INDEX_PREFIX
 
 

@@ -169,16 +169,17 @@ class AttachedCollection(Collection):
         return replace(request, restrictions=restrictions), degraded
 
     def _shown(self, page: Ranking) -> tuple[list[Document], tuple[str, ...]]:
-        """Returns the documents of a page with their fields, which only these are asked for."""
+        """Returns the documents of a page with their fields, which may have to be asked for."""
         assert page.found is not None
         rows = page.scored.rows_K.tolist()
         documents = [page.found.documents[row] for row in rows]
-        if not rows:
+        if not rows or not self._index.fields_apart:
             return documents, ()
         keys = [(page.found.indexes[row], page.found.documents[row].doc_id) for row in rows]
         started = time.perf_counter()
         try:
-            fields = self._index.fields(keys, page.request.due)
+            filters = page.request.restrictions.filters
+            fields = self._index.fields(keys, filters, page.request.due)
         except Unavailable as error:
             self._showing.skipped()
             return documents, (f"without the documents' fields: {error}",)

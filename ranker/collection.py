@@ -48,7 +48,6 @@ from rankwell.indexer.engines import (
     faults_of_documents,
     open_dense,
     open_lexical,
-    uses_elasticsearch,
 )
 from rankwell.indexer.vectors import open_words
 from rankwell.ranker.budget import CostModel, WithinBudget
@@ -401,8 +400,7 @@ class Collection(Searchable):
         dense = Dense(self._dense, self.pool, self.scorer)
         depths = self.config.lexical.depth, self.config.dense.depth
         in_time = InTime(dense % depths[1], "dense")
-        beside = uses_elasticsearch(self.version)
-        return fuse(lexical % depths[0], in_time, self.config.fusion.method, beside=beside)
+        return fuse(lexical % depths[0], in_time, self.config.fusion.method)
 
     @property
     def _last(self) -> Stage:

@@ -19,8 +19,9 @@ from rankwell.data.config import Config, config_from_mapping, load_config
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import MissingPackage
 from rankwell.data.impressions import chosen_answers
+from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.readers import read_queries
 from rankwell.data.release import Gate
 from rankwell.data.versions import (
     ANALYSIS,

@@ -12,8 +12,9 @@ import numpy as np
 
 from rankwell.data.config import CONFIG_FILE, load_config
 from rankwell.data.errors import InputError
+from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.readers import read_queries
 from rankwell.evaluation.measures import ideal_dcg, ndcg
 from rankwell.ranker.examples import judged_queries
 from rankwell.ranker.features import FEATURES

@@ -19,7 +19,7 @@ import numpy as np
 
 from rankwell.data.config import Config, GateConfig, config_from_mapping, load_config
 from rankwell.data.errors import InputError
-from rankwell.data.readers import load_judgments
+from rankwell.data.judgments import load_judgments
 from rankwell.data.release import Check
 from rankwell.data.versions import EVALUATION, Version
 from rankwell.embeddings.contrastive import JUDGED_QUERIES

@@ -10,8 +10,9 @@ import numpy as np
 
 from rankwell.data.config import Config, load_config
 from rankwell.data.errors import InputError
+from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.readers import read_queries
 from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
 from rankwell.evaluation.judged import judgments_hash

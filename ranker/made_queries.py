@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from rankwell.data.config import TANTIVY, Config, load_config
+from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
-from rankwell.data.readers import load_judgments, read_queries
+from rankwell.data.readers import read_queries
 from rankwell.data.versions import VERSIONS, VersionStore
 from rankwell.embeddings.pairs import HEAD_WORDS
 from rankwell.indexer.job import index_collection

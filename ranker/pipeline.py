@@ -225,29 +225,23 @@ class Fuse(NamedStage):
         lexical: a stage.
         dense: a stage.
         method: convex or rrf.
-        beside: whether the dense stage runs while the lexical one waits for a cluster.
     """
 
     lexical: Stage
     dense: Stage
     method: str = "convex"
-    beside: bool = False
     name: str = "fused"
 
     def __call__(self, ranking: Ranking) -> Ranking:
-        """Runs both stages, then fuses; their times stay their own."""
-        if self.beside:
-            with ThreadPoolExecutor(1) as waiting:
-                asked = waiting.submit(self.lexical, ranking)
-                dense = self.dense(ranking)
-                lexical = asked.result()
-            trail = (*lexical.trail, *dense.trail[len(ranking.trail) :])
-            notes = (*lexical.degraded, *dense.degraded[len(ranking.degraded) :])
-            dense = replace(dense, trail=trail, degraded=notes)
-        else:
-            lexical = self.lexical(ranking)
-            dense = self.dense(replace(ranking, trail=lexical.trail, degraded=lexical.degraded))
-        together = replace(dense, scored=_union(lexical.scored, dense.scored))
+        """Runs both stages beside one another, then fuses; their times stay their own."""
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(self.lexical, ranking)
+            dense = self.dense(ranking)
+            lexical = asked.result()
+        trail = (*lexical.trail, *dense.trail[len(ranking.trail) :])
+        notes = (*lexical.degraded, *dense.degraded[len(ranking.degraded) :])
+        scored = _union(lexical.scored, dense.scored)
+        together = replace(dense, scored=scored, trail=trail, degraded=notes)
         return NamedStage.__call__(self, together)
 
     def run(self, ranking: Ranking) -> Ranking:
@@ -260,9 +254,9 @@ class Fuse(NamedStage):
         return replace(fused, reference=unfiltered.reference, degraded=degraded)
 
 
-def fuse(lexical: Stage, dense: Stage, method: str = "convex", *, beside: bool = False) -> Fuse:
+def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:
     """Returns the fusion of a lexical and a dense stage; see `Fuse`."""
-    return Fuse(lexical, dense, method, beside)
+    return Fuse(lexical, dense, method)
 
 
 def fused_order(

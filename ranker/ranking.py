@@ -97,7 +97,7 @@ class Found:
     """Documents that one query found elsewhere, by row, and where their tokens lie in memory.
 
     Attributes:
-        documents: by row, with the texts that are scored and no other fields.
+        documents: by row; other fields than the texts may be missing.
         pool: where their tokens lie.
         unfiltered: those that the query finds without its filter.
         indexes: by row, the index that each lies in.

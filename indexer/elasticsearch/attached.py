@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from rankwell.data.cluster import ElasticsearchConfig, field_and_boost
@@ -22,12 +23,15 @@ from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.indexer.elasticsearch.connection import Connection, check_whole
 from rankwell.indexer.elasticsearch.mappings import DATES, IndexMapping, read_mapping
 from rankwell.indexer.elasticsearch.owned import count_documents
-from rankwell.indexer.elasticsearch.reading import record_of_hit
+from rankwell.indexer.elasticsearch.reading import record_of_hit, text_of
 
 _IDS = 1000
 _SHARD_VALUES = 1000
 _FACETS = frozenset({"keyword", "constant_keyword", "boolean"})
 _MAX_HITS = 10_000  # an index gives no more at once (index.max_result_window)
+_FEW = 50
+# Elasticsearch takes longer to leave short fields out, and to be asked again, than to send them.
+_MOST_BYTES_BESIDE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class AttachedHits:
     """The candidates of one query in Elasticsearch's order.
 
     Attributes:
-        documents: their titles and texts as they are now, without other fields.
+        documents: as they are now; where fields come apart, their titles and texts.
         indexes: the one that each lies in, which the name of an alias does not say.
         scores_K: float32; Elasticsearch's own.
     """
@@ -82,7 +86,12 @@ def check_readable(connection: Connection, mapping: IndexMapping, config: Config
 
 
 class AttachedIndex:
-    """Candidates of the user's index by the analysis, fields and boosts that it has itself."""
+    """Candidates of the user's index by the analysis, fields and boosts that it has itself.
+
+    Attributes:
+        fields_apart: whether candidates come without the fields that are not ranked, which are
+            asked for once more, for few of them: where these are so long that it is faster.
+    """
 
     def __init__(self, connection: Connection, config: Config) -> None:
         """Asks what the index is made of; see `searchable` and `check_readable`."""
@@ -94,6 +103,7 @@ class AttachedIndex:
         self._names = (*config.documents.title_fields, *config.documents.text_fields)
         self._mapping = searchable(connection, config.elasticsearch)
         check_readable(connection, self._mapping, config)
+        self.fields_apart = self._bytes_beside_texts() > _MOST_BYTES_BESIDE
 
     def close(self) -> None:
         """Closes the connections."""
@@ -105,7 +115,7 @@ class AttachedIndex:
         Raises:
             FilterError: the filter does not fit the index.
         """
-        query = self._mapping.filter(within) if within else None
+        query = self._filter(within) if within else None
         return count_documents(self._connection, self._index, self._connection.searching(), query)
 
     @property
@@ -193,7 +203,7 @@ class AttachedIndex:
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
         patience = self._connection.searching(due)
-        queries = [self._query(query, each) for each in restrictions]
+        queries = [self._query(query, each, due) for each in restrictions]
         # scores by the statistics of all shards
         options = {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": False}
 
@@ -201,7 +211,7 @@ class AttachedIndex:
             return {
                 "query": query,
                 "size": k,
-                "_source": list(self._names),
+                "_source": list(self._names) if self.fields_apart else self._readable,
                 "track_total_hits": False,
                 "timeout": f"{max(1, round(patience.try_s * 1000))}ms",
             }
@@ -244,24 +254,29 @@ class AttachedIndex:
         return self._document(found[0])
 
     def fields(
-        self, ids: Sequence[tuple[str, str]], due: float = math.inf
+        self,
+        ids: Sequence[tuple[str, str]],
+        filters: Sequence[Mapping[str, Any]] = (),
+        due: float = math.inf,
     ) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Returns the fields of documents as they are now, where they are still there.
 
         Args:
             ids: the index and the id of each.
+            filters: what they must still pass.
             due: as for `CandidateEngine.search`.
 
         Raises:
             Unavailable: the cluster, or a shard of the index, did not answer in time.
         """
         indexes = sorted({index for index, _ in ids})
-        filters = [
+        musts = [
             {"ids": {"values": [doc_id for _, doc_id in ids]}},
             {"terms": {"_index": indexes}},
+            *(self._filter(filter_, due) for filter_ in filters),
         ]
         size = len(ids) * len(indexes)
-        found = self._found({"bool": {"filter": filters}}, due, size=min(_MAX_HITS, size))
+        found = self._found({"bool": {"filter": musts}}, due, size=min(_MAX_HITS, size))
         return {(hit["_index"], hit["_id"]): self._document(hit).fields for hit in found}
 
     def explain(self, query: str, doc_id: str, due: float = math.inf) -> Any:
@@ -277,7 +292,7 @@ class AttachedIndex:
 
     def _found(self, query: Mapping[str, Any], due: float = math.inf, **options: Any) -> Any:
         """Returns the hits of a query over all shards."""
-        options = {"source": {"excludes": list(self._mapping.hidden)}, **options}
+        options = {"source": self._readable, **options}
 
         def ask(client: Any) -> Any:
             answer = client.search(
@@ -288,7 +303,9 @@ class AttachedIndex:
 
         return self._connection.call(ask, self._connection.searching(due))
 
-    def _query(self, query: str, restrictions: Restrictions) -> dict[str, Any]:
+    def _query(
+        self, query: str, restrictions: Restrictions, due: float = math.inf
+    ) -> dict[str, Any]:
         fields = [field_and_boost(field) for field in self._config.elasticsearch.fields]
         match: dict[str, Any] = {
             "query": query,
@@ -298,20 +315,33 @@ class AttachedIndex:
         }
         if self._config.elasticsearch.analyzer:
             match["analyzer"] = self._config.elasticsearch.analyzer
-        filters = [self._filter(filter_) for filter_ in restrictions.filters]
+        filters = [self._filter(filter_, due) for filter_ in restrictions.filters]
         required = [_phrase(match, words) for words in restrictions.required]
         excluded = [_phrase(match, words) for words in restrictions.excluded]
         must = [{"multi_match": match}]
         return {"bool": {"must": must, "filter": filters + required, "must_not": excluded}}
 
-    def _filter(self, filter_: Mapping[str, Any]) -> dict[str, Any]:
+    def _filter(self, filter_: Mapping[str, Any], due: float = math.inf) -> dict[str, Any]:
         """Returns a filter in Elasticsearch's language; its field may have come a moment ago."""
         try:
             return self._mapping.filter(filter_)
         except FilterError:
-            patience = self._connection.searching()
+            patience = self._connection.searching(due)
             self._mapping = read_mapping(self._connection, self._index, patience)
             return self._mapping.filter(filter_)
+
+    @property
+    def _readable(self) -> dict[str, Any]:
+        return {"excludes": list(self._mapping.hidden)}
+
+    def _bytes_beside_texts(self) -> float:
+        """Returns how long a document's fields are that are not ranked, as a mean of a few."""
+        sources = [hit.get("_source") or {} for hit in self._found({"match_all": {}}, size=_FEW)]
+        lengths = [
+            len(orjson.dumps(source)) - sum(len(str(text_of(source, n))) for n in self._names)
+            for source in sources
+        ]
+        return sum(lengths) / max(len(lengths), 1)
 
     def _hits(self, answer: Mapping[str, Any]) -> AttachedHits:
         # an alias over several indexes may find an id in more than one: the best of them counts

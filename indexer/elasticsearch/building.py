@@ -1,12 +1,9 @@
 """Building an index step by step, each of which can be taken again after a fault."""
 
 import contextlib
-import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError, RankwellError, Unavailable
 from rankwell.data.progress import Progress, silent
-from rankwell.indexer.elasticsearch.bulk import Action, Loaded, load
+from rankwell.indexer.elasticsearch.bulk import Action, Loaded, RefusedDocuments, load
 from rankwell.indexer.elasticsearch.connection import Ask, Connection
 from rankwell.indexer.elasticsearch.owned import (
     LOADING,
@@ -63,35 +60,6 @@ def ensure_index(
     """
     record = record or content.record()
     return record, _Building(connection, content, record, before, progress).run()
-
-
-class RefusedDocuments(InputError):
-    """Documents that the cluster refused.
-
-    Attributes:
-        loaded: the counts and the reasons.
-    """
-
-    def __init__(self, index: str, loaded: Loaded) -> None:
-        first = loaded.refused[0]
-        super().__init__(
-            f"Elasticsearch refused {len(loaded.refused)} of {loaded.sent} documents for {index}, "
-            f"nothing was published; the first is {first.doc_id!r}: {first.reason}; all are in the "
-            "folder's rejected/"
-        )
-        self.loaded = loaded
-        self._index = index
-
-    def write(self, path: Path) -> None:
-        """Adds the documents, with their reasons, to a file of rejected records.
-
-        A document is named by its id: the files and lines that it came from are not known here.
-        """
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            for document in self.loaded.refused:
-                record = {"index": self._index, **asdict(document)}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 class _Building:

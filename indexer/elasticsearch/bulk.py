@@ -7,13 +7,14 @@ what it refuses for good comes out with its reason.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from rankwell.data.cluster import ElasticsearchConfig
-from rankwell.data.errors import Unavailable
+from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.progress import Progress, silent
 from rankwell.indexer.elasticsearch.connection import (
     Connection,
@@ -76,6 +77,35 @@ class Loaded:
         self.deleted += other.deleted
         self.retried += other.retried
         self.refused += other.refused
+
+
+class RefusedDocuments(InputError):
+    """Documents that the cluster refused.
+
+    Attributes:
+        loaded: the counts and the reasons.
+    """
+
+    def __init__(self, index: str, loaded: Loaded) -> None:
+        first = loaded.refused[0]
+        super().__init__(
+            f"Elasticsearch refused {len(loaded.refused)} of {loaded.sent} documents for {index}, "
+            f"nothing was published; the first is {first.doc_id!r}: {first.reason}; all are in the "
+            "folder's rejected/"
+        )
+        self.loaded = loaded
+        self._index = index
+
+    def write(self, path: Path) -> None:
+        """Adds the documents, with their reasons, to a file of rejected records.
+
+        A document is named by its id: the files and lines that it came from are not known here.
+        """
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab") as file:
+            for document in self.loaded.refused:
+                record = {"index": self._index, **asdict(document)}
+                file.write(orjson.dumps(record) + b"\n")
 
 
 def fault_of_document(doc_id: str, num_bytes: int, config: ElasticsearchConfig) -> str | None:

@@ -167,7 +167,7 @@ class Connection:
             if not patience.left_s:
                 raise Unavailable(f"there was no time left to ask Elasticsearch at {self.where}")
             self.breaker.check()
-        tries, hurried = 0, False
+        tries = 0
         while True:
             tries += 1
             try:
@@ -181,7 +181,7 @@ class Connection:
                 # that a deadline was near says nothing of the cluster
                 hurried = isinstance(error, ConnectionTimeout) and self._is_short(patience)
             except Busy as error:
-                failure, transient, retry_after = error, True, None
+                failure, transient, retry_after, hurried = error, True, None, False
             if not (transient and patience.sleep(tries, retry_after)):
                 if guarded and not hurried:
                     self.breaker.record(not transient)
@@ -203,7 +203,7 @@ class Connection:
 
     def _is_short(self, patience: Patience) -> bool:
         """Returns whether a search had less than half of the time that is configured for it."""
-        return patience.retries is not None and patience.seconds * 2000 < self.config.timeout_ms
+        return patience.seconds * 2000 < self.config.timeout_ms
 
     def release(self, ask: Ask) -> None:
         """Lets go of something in the cluster, which forgets it by itself where this fails."""

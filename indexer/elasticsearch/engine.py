@@ -117,16 +117,17 @@ class _RowEngine:
         """Returns the number of documents in the index."""
         return count_documents(self._connection, self._record.index)
 
-    def check(self) -> None:
+    def check(self, patience: Patience | None = None) -> None:
         """Asks whether the index is there, and whole.
+
+        Args:
+            patience: as for a search by default.
 
         Raises:
             MissingIndex: it is gone, or holds other documents than the version.
             Unavailable: the cluster does not answer.
         """
-        self._check(self._connection.searching())
-
-    def _check(self, patience: Patience) -> None:
+        patience = patience or self._connection.searching()
         self._connection.check(patience)
         with _explained(self._record.index):
             found = count_documents(self._connection, self._record.index, patience)
@@ -143,7 +144,7 @@ class _RowEngine:
     def _run(self, searches: Sequence[_Pages], patience: Patience) -> None:
         """Asks until each search has the hits it wants, in one request a round."""
         if self.doubted:
-            self._check(patience)
+            self.check(patience)
             self.doubted = False
         while going := [search for search in searches if not search.done]:
             with _explained(self._record.index):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rankwell.data.config import DocumentsConfig
-from rankwell.data.readers import read_documents, read_judgments, read_queries
+from rankwell.data.judgments import read_judgments
+from rankwell.data.readers import read_documents, read_queries
 from rankwell.data.records import Document
 
 SAMPLES = Path(str(files("rankwell.data"))) / "samples"

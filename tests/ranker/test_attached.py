@@ -268,9 +268,11 @@ def test_nothing_is_written_to_the_users_index(
     assert set(state["mappings"]["properties"]) == {"head", "body", "topic", "number"}
 
 
-def test_fields_are_fetched_for_the_documents_of_the_page_alone(
+def test_long_fields_are_fetched_for_the_documents_of_the_page_alone(
     opened: AttachedCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert not opened._index.fields_apart  # these are short
+    monkeypatch.setattr(opened._index, "fields_apart", True)
     found = opened.rank("otters by day").found
     assert found is not None
     assert {document.title for document in found.documents} == {f"report {n}" for n in range(6)}
@@ -278,9 +280,9 @@ def test_fields_are_fetched_for_the_documents_of_the_page_alone(
     asked: list[int] = []
     fields = AttachedIndex.fields
 
-    def watched(index: AttachedIndex, ids: Any, due: float) -> Any:
+    def watched(index: AttachedIndex, ids: Any, *more: Any) -> Any:
         asked.append(len(ids))
-        return fields(index, ids, due)
+        return fields(index, ids, *more)
 
     monkeypatch.setattr(AttachedIndex, "fields", watched)
     hits = opened.search("otters by day", 3, filter={"topic": "otter"}).hits
@@ -303,8 +305,9 @@ class Away(Stage):
 
 
 def test_hits_come_without_fields_where_the_cluster_gives_none_in_time(
-    cluster: Any, opened: AttachedCollection
+    cluster: Any, opened: AttachedCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(opened._index, "fields_apart", True)
     with ExitStack() as until:
         result = opened.search("otters", 3, deadline_ms=1000, then=[Away(cluster, until)])
     assert [(hit.title[:6], hit.fields) for hit in result.hits] == 3 * [("report", {})]

@@ -24,7 +24,7 @@ from rankwell.data.config import (
     render_config,
 )
 from rankwell.data.errors import Refused, Unavailable
-from rankwell.data.readers import load_judgments
+from rankwell.data.judgments import load_judgments
 from rankwell.data.release import Check
 from rankwell.data.versions import EVALUATION, Version, VersionStore
 from rankwell.indexer.job import index_collection

@@ -347,7 +347,7 @@ def test_the_dense_stage_runs_while_a_cluster_is_waited_for(request_of, first_st
     asked = threading.Event()
     lexical = replace(first_stage.lexical, engine=Waiting(first_stage.lexical.engine, asked))
     dense = replace(first_stage.dense, engine=Telling(first_stage.dense.engine, asked))
-    found = fuse(lexical, dense, beside=True)(Ranking.start(request_of("wing")))
+    found = fuse(lexical, dense)(Ranking.start(request_of("wing")))
     assert [left.time.name for left in found.trail] == ["lexical", "dense", "fused"]
     assert found.scored.rows_K.tolist() == plain.scored.rows_K.tolist()
     assert found.scores_K.tolist() == plain.scores_K.tolist()

@@ -10,6 +10,7 @@ import pytest
 from rankwell.data.config import Config, DocumentsConfig
 from rankwell.data.errors import FilterError, Unavailable
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
+from rankwell.indexer.elasticsearch import attached as attached_module
 from rankwell.indexer.elasticsearch.attached import AttachedIndex
 from rankwell.indexer.elasticsearch.connection import Connection
 
@@ -60,9 +61,11 @@ def alias(ask: Ask, index: str) -> Iterator[str]:
 
 
 def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
-    alias: str, attached: Callable[..., AttachedIndex]
+    alias: str, attached: Callable[..., AttachedIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attached_module, "_MOST_BYTES_BESIDE", 10)
     index = attached(alias)
+    assert index.fields_apart
     for hits in index.search("whale", 10, FILTERS):
         assert sorted(document.doc_id for document in hits.documents) == ["a", "b", "c"]
         assert len(hits.scores_K) == 3
@@ -77,6 +80,17 @@ def test_an_id_in_two_indexes_behind_an_alias_is_one_candidate(
     }
 
 
+def test_short_fields_come_with_the_candidates(
+    ask: Ask, index: str, attached: Callable[..., AttachedIndex]
+) -> None:
+    fill(ask, index, "a")
+    opened = attached(index)
+    [hits] = opened.search("whale", 5, FILTERS[:1])
+    assert hits.documents[0].fields == {"kind": "novel", "place": index}
+    # {"body":"a whale a","kind":"novel","place":"users-0"} without the text
+    assert opened._bytes_beside_texts() == 37 + len(index)
+
+
 def test_a_field_that_others_add_can_be_filtered_by(
     ask: Ask, index: str, attached: Callable[..., AttachedIndex]
 ) -> None:
@@ -89,6 +103,8 @@ def test_a_field_that_others_add_can_be_filtered_by(
     ask(lambda c: c.index(index=index, id="c", document=added, refresh=True))
     [hits] = opened.search("whale", 5, [young])
     assert [document.doc_id for document in hits.documents] == ["c"]
+    # what does not pass it any more is not shown
+    assert list(opened.fields([(index, "a"), (index, "c")], young.filters)) == [(index, "c")]
 
 
 def test_a_document_is_explained_unless_the_cluster_is_away(

@@ -15,7 +15,8 @@ from rankwell.data.errors import InputError, MissingIndex, Unavailable
 from rankwell.data.records import Document
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.elasticsearch import engine as engine_module
-from rankwell.indexer.elasticsearch.building import RefusedDocuments, ensure_index
+from rankwell.indexer.elasticsearch.building import ensure_index
+from rankwell.indexer.elasticsearch.bulk import RefusedDocuments
 from rankwell.indexer.elasticsearch.connection import Connection
 from rankwell.indexer.elasticsearch.engine import ElasticsearchEngine, ElasticsearchVectors
 from rankwell.indexer.elasticsearch.owned import (
