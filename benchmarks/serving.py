@@ -58,7 +58,7 @@ DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 ELASTICSEARCH_PORT = 9690
 WARM_MINUTES = 10
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def build(folder: Path, documents: Path) -> None:
