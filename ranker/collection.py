@@ -145,7 +145,7 @@ class Collection(Searchable):
         self.refresh()
         # the tables of words and terms are dictionaries made on first use: made here, once
         trained = self.pool.words
-        _ = forward.vocabulary.term_ids, trained.unit_VD, trained.ids, trained.phrases
+        _ = forward.vocabulary.term_ids, trained.similarities, trained.ids, trained.phrases
 
     def __enter__(self) -> Self:
         """Returns the collection."""
