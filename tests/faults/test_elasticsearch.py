@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -129,7 +130,10 @@ def collection(
 
 @contextmanager
 def loading(folder: Path, connection: Connection) -> Iterator[tuple[Any, str]]:
-    """Starts the command; gives it with its index as soon as that holds some documents."""
+    """Starts the command; gives it with its index as soon as that holds some documents.
+
+    It is stopped there, until it is told to go on, so that whatever happens does in mid-load.
+    """
     command = [COMMAND, "index", str(folder)]
     with (folder / "errors.txt").open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -147,6 +151,7 @@ def _index_of(process: Any, folder: Path, connection: Connection) -> str:
             stats = connection.call(lambda c, n=name: c.indices.stats(index=n), Patience(30))
             written = stats["_all"]["primaries"].get("indexing", {}).get("index_total", 0)
             if written >= 200:
+                process.send_signal(signal.SIGSTOP)
                 assert written < NUM_DOCUMENTS
                 return str(name)
         assert process.poll() is None, (folder / "errors.txt").read_text()
@@ -272,6 +277,7 @@ def test_a_node_killed_under_loads_and_searches_costs_no_document_and_no_answer(
             indexes = (lone_index, patients, hasty_index)
             victim = max(set.intersection(*(nodes_of(connection, name) for name in indexes)))
             assert more_than(answers, 0)
+            process.send_signal(signal.SIGCONT)
             nodes.kill(victim)
             at_kill = len(answers)
             held.go_on()
