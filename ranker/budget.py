@@ -26,6 +26,8 @@ _WORD_MS = 8e-6
 _WORD_AND_TERM_MS = 4e-6
 _MEMORY = 0.9
 _MOST_OFF = 10.0
+# ranking that is always skipped would never be measured again, after one slow spell
+_FORGETTING = 0.95
 _SAFETY = 1.3
 
 
@@ -42,6 +44,11 @@ class CostModel:
         each_K = _CANDIDATE_MS + num_words_K * (_WORD_MS + num_terms * _WORD_AND_TERM_MS)
         total_K: NDArray[np.float64] = _SAFETY * self._factor * (_FIXED_MS + np.cumsum(each_K))
         return total_K
+
+    def skipped(self) -> None:
+        """Forgets a little of a slow spell, so that ranking is tried again some day."""
+        with self._learning:
+            self._factor = max(1.0, self._factor * _FORGETTING)
 
     def learn(self, predicted_ms: float, taken_ms: float) -> None:
         """Takes in what a call took that was predicted to take so much."""
@@ -75,6 +82,7 @@ class WithinBudget(Stage):
             left_ms = (deadline - time.perf_counter()) * 1000
             fitting = int(np.searchsorted(predicted_K, left_ms, side="right"))
             if fitting < min(FEWEST, num_candidates):
+                self.cost.skipped()
                 note = (
                     f"not ranked: the deadline left {max(left_ms, 0):.1f} ms, and "
                     f"{min(FEWEST, num_candidates)} candidates would have taken "

@@ -77,6 +77,13 @@ def read_examples(path: Path) -> list[Example]:
     """
     names, lists = read_svmlight(path)
     check_features(names, path)
+    for one in lists:
+        if not np.isfinite(one.features_KF[:, BASE]).all():
+            raise InputError(
+                f"{path}: query '{one.query_id}' has a fused score that is missing or infinite, "
+                "which is where every correction starts; write the file again with: rankwell "
+                "features"
+            )
     return [
         Example(
             one.query_id,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankwell.data.config import Config, load_config
-from rankwell.data.errors import InputError
+from rankwell.data.errors import InputError, MissingPackage
 from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import read_queries
@@ -168,7 +168,7 @@ def ranker_again(
         with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
             try:
                 trained = _trained(collection, config, progress)
-            except InputError:
+            except (InputError, MissingPackage):
                 return None
         return None if trained.declined else _added(trained, config, version.folder)
 
@@ -271,7 +271,13 @@ def _judged_queries(
         if unknown
         else ()
     )
-    return judged_queries(train, texts), judged_queries(dev, texts), warnings
+    judged = judged_queries(train, texts)
+    if not judged:
+        raise InputError(
+            f"none of the {len(train)} training judgments is of a query in {config.queries.source};"
+            " check that both use the same ids"
+        )
+    return judged, judged_queries(dev, texts), warnings
 
 
 def judged_rows(collection: Collection, query: JudgedQuery) -> Judged:

@@ -255,18 +255,26 @@ def match_features(
                 of_text = text_tf / (1 - FIELD_B[1] + FIELD_B[1] * text_length / average_F[1])
                 both = FIELD_WEIGHTS[0] * of_title + FIELD_WEIGHTS[1] * of_text
                 values[_BM25F] += weight * both / (both + FIELD_K1)
-                part = min(tf / length, 1 - 1e-6)
+                part = min(tf / max(length, 1), 1 - 1e-6)
                 values[_DPH] += (
                     counts_T[t]
                     / count_sum
                     * (1 - part) ** 2
                     / (tf + 1)
                     * (
-                        tf * np.log2(tf / share_of_average * num_docs / (background * num_tokens))
+                        tf
+                        * np.log2(
+                            tf
+                            / max(share_of_average, 1e-9)
+                            * num_docs
+                            / max(background * num_tokens, 1e-9)
+                        )
                         + 0.5 * np.log2(2 * np.pi * tf * (1 - part))
                     )
                 )
-                values[_LM_MIXTURE] += counts_T[t] / count_sum * np.log1p(tf / length / background)
+                values[_LM_MIXTURE] += (
+                    counts_T[t] / count_sum * np.log1p(tf / max(length, 1) / background)
+                )
             values[_LM_DIRICHLET] += (
                 counts_T[t]
                 / count_sum

@@ -182,7 +182,11 @@ class BoostedRanker:
     @classmethod
     def of_summary(cls, folder: Path, summary: dict[str, Any]) -> "BoostedRanker":
         """Reads the trees of a ranker whose summary is read."""
-        booster = lightgbm().Booster(model_str=(folder / TREES).read_text())
+        package = lightgbm()
+        try:
+            booster = package.Booster(model_str=(folder / TREES).read_text())
+        except package.basic.LightGBMError as error:
+            raise ValueError(str(error)) from None
         if booster.num_feature() != len(FEATURES):
             raise ValueError(f"{TREES} has {booster.num_feature()} features")
         return cls(booster, FirstStageFit(**summary["fit"]), summary["encoder"])

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +51,9 @@ def write_svmlight(path: Path, names: Sequence[str], lists: Iterable[JudgedList]
             for one in lists:
                 for place, values in enumerate(one.features_KF.tolist()):
                     pairs = " ".join(f"{i}:{v:.7g}" for i, v in enumerate(values, 1) if v != 0)
-                    note = f" # {one.doc_ids[place]}" if one.doc_ids else ""
+                    note = f" # {_quoted(one.doc_ids[place])}" if one.doc_ids else ""
                     label = f"{one.labels_K[place]:g}"
-                    file.write(f"{label} qid:{one.query_id} {pairs}{note}\n")
+                    file.write(f"{label} qid:{_quoted(one.query_id)} {pairs}{note}\n")
                     count += 1
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
@@ -74,7 +75,11 @@ def read_svmlight(path: Path) -> tuple[tuple[str, ...], list[JudgedList]]:
                     names = tuple(line.removeprefix(NAMES).split())
                 content, _, note = line.partition("#")
                 if content.strip():
-                    rows.append(_row(path, number, content, note.strip()))
+                    row = _row(path, number, content, note.strip())
+                    if names:  # ours: whoever else writes a percent means it
+                        query_id, doc_id = unquote(row.query_id), unquote(row.note)
+                        row = replace(row, query_id=query_id, note=doc_id)
+                    rows.append(row)
     except UnicodeDecodeError:
         raise InputError(f"{path} is no text; an SVMlight file is expected") from None
     except OSError as error:
@@ -87,6 +92,11 @@ def read_svmlight(path: Path) -> tuple[tuple[str, ...], list[JudgedList]]:
     if len(repeated) < len(lists):
         raise InputError(f"{path} has a query in two places; sort its lines by qid")
     return names, lists
+
+
+def _quoted(name: str) -> str:
+    """Returns an id without blanks, line ends and #, which part a line's columns."""
+    return quote(name, safe="/:;,.!?&=+$@~()[]{}|<>'\"*^`\\")
 
 
 def with_width(lists: Sequence[JudgedList], num_features: int) -> list[JudgedList]:

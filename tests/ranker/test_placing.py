@@ -7,6 +7,7 @@ import pytest
 
 import rankwell
 from rankwell.data.errors import InputError
+from rankwell.data.records import Document
 from rankwell.ranker.budget import CostModel
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.placing import Boost, Diversify, Pin
@@ -38,6 +39,16 @@ def test_a_boost_adds_deviations_to_what_passes_its_filter(opened):
     assert after["d1"] - before["d1"] == pytest.approx(step, rel=1e-4)
     assert after["d0"] == before["d0"]
     assert found.stages[-2].name == "boosted"
+
+
+def test_boosts_and_pins_know_what_came_and_went_since_the_version(collection_of):
+    lines = ('{"_id": "d0", "text": "wing lift", "kind": "a"}', '{"_id": "d1", "text": "wing"}')
+    with rankwell.open(collection_of(*lines)) as collection:
+        version = collection.documents
+        collection.put([Document("d2", "", "wing", {"kind": "b"}), Document("d1", "", "wing drag")])
+        boost, pin = Boost(version, {"kind": "b"}, 100.0), Pin(version, ("d1",))
+        assert ids(collection.search("wing", then=[boost]))[0] == "d2"
+        assert ids(collection.search("wing", then=[boost, pin]))[:2] == ["d1", "d2"]
 
 
 def test_diversity_holds_back_what_already_stands_there(opened):
@@ -87,6 +98,9 @@ def test_costs_grow_with_words_and_terms_and_follow_what_was_measured():
         cost.learn(predicted, 30.0)
     # 30 ms, and a margin of .3
     assert cost.milliseconds(words, 2)[-1] == pytest.approx(39, rel=0.05)
+    for _ in range(200):
+        cost.skipped()
+    assert cost.milliseconds(words, 2)[-1] == pytest.approx(few[-1])  # the slow spell is forgotten
 
 
 def test_a_word_that_only_given_texts_have_counts_in_their_own_bound(opened):

@@ -33,6 +33,15 @@ def test_what_is_written_is_read_again(tmp_path):
         np.testing.assert_array_equal(one.labels_K, other.labels_K)
 
 
+def test_ids_may_hold_blanks_and_signs_that_part_columns(tmp_path):
+    ids = ("q#1", "q#2", "my query", "50%", "a\nb", "ü")
+    one = np.ones((1, 1), np.float32)
+    lists = [JudgedList(name, one, np.ones(1, np.float32), (f"doc {name}",)) for name in ids]
+    write_svmlight(tmp_path / "f.svm", ("x",), lists)
+    _, found = read_svmlight(tmp_path / "f.svm")
+    assert [(one.query_id, *one.doc_ids) for one in found] == [(n, f"doc {n}") for n in ids]
+
+
 def test_a_file_without_names_is_as_wide_as_its_last_feature(tmp_path):
     path = tmp_path / "f.svm"
     path.write_text("1 qid:7 4:2\n0 qid:7\n\n# a comment\n")
