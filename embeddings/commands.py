@@ -11,7 +11,7 @@ from rich.table import Table
 from rankwell.data.errors import InputError
 from rankwell.data.terminal import Folder, Json, out, print_json, say
 from rankwell.data.versions import ENCODER, VersionStore
-from rankwell.embeddings.static import StaticEncoder
+from rankwell.embeddings.encoder_files import read_words
 from rankwell.embeddings.vector_files import write_binary, write_text
 from rankwell.embeddings.word_accuracy import (
     MOST_FREQUENT,
@@ -145,7 +145,7 @@ def open_word_vectors(folder: Path) -> WordVectors:
         NotFound: nothing is published yet.
         DamagedVersion: the encoder cannot be opened.
     """
-    return StaticEncoder.load(VersionStore(folder).open().folder / ENCODER).word_vectors
+    return read_words(VersionStore(folder).open().folder / ENCODER)
 
 
 def register(parent: typer.Typer) -> None:

@@ -19,6 +19,7 @@ from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.embeddings.pairs import head
 from rankwell.indexer.dense.calibration import QUERIES
 from rankwell.indexer.dense.engine import FaissEngine
+from rankwell.indexer.dense.making import evenly
 from rankwell.indexer.documents_encoding import encode_rows, known_vectors, save_encoded
 from rankwell.indexer.vectors import WORDS_FILE
 
@@ -30,8 +31,7 @@ def sample_queries(
     encoder: CollectionEncoder, forward: ForwardIndex, live_N: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Returns the vectors of some documents' titles: what a vector index is calibrated by."""
-    rows = np.flatnonzero(live_N)
-    rows = rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
+    rows = evenly(np.flatnonzero(live_N), QUERIES)
     surfaces = forward.vocabulary.surfaces
     return encoder.encode_queries(
         [" ".join(surfaces[token] for token in head(forward, int(row))) for row in rows]

@@ -60,6 +60,8 @@ class Searcher:
         faiss = load_faiss()
         use_threads(faiss, building=False)
         parameters = search_parameters(faiss, self.index, effort, selector)
+        # some kinds search on for as many as they are asked for, also where there are fewer
+        num = min(num, self.index.ntotal)
         _, found = self.index.search(query_D[None], num, params=parameters)
         ids: NDArray[np.int64] = found[0][found[0] >= 0]
         if selector is None and self.visible_P is not None:

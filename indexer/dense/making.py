@@ -95,11 +95,19 @@ def all_but(hidden: NDArray[np.int64], num_vectors: int) -> NDArray[np.bool_] | 
     return visible_P
 
 
+def evenly(ids: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """Returns so many of some numbers at most, evenly spaced.
+
+    >>> evenly(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return ids[np.linspace(0, len(ids) - 1, min(num, len(ids))).astype(np.int64)]
+
+
 def sample(vectors: DocumentVectors, visible_P: NDArray[np.bool_], num: int) -> NDArray[np.float32]:
     """Returns some visible vectors, evenly spaced: float32 [at most num, D]."""
     ids = np.flatnonzero(visible_P)
-    chosen = ids[:: max(1, len(ids) // num)][:num]
-    return in_single(vectors.vectors_PD[chosen])
+    return in_single(vectors.vectors_PD[evenly(ids, num)])
 
 
 def _grown(base: Path | None, plan: Plan, num_vectors: int) -> tuple[Any, Plan, int] | None:
@@ -160,4 +168,10 @@ def _made(
 def _fill(index: Any, vectors: DocumentVectors) -> None:
     """Adds the vectors that an index does not hold yet."""
     for start in range(index.ntotal, len(vectors.vectors_PD), _TRAINING):
-        index.add(in_single(vectors.vectors_PD[start : start + _TRAINING]))
+        try:
+            index.add(in_single(vectors.vectors_PD[start : start + _TRAINING]))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"FAISS cannot add vectors to this kind of index: {first_line(error)}; set "
+                '[vectors] index = "auto"'
+            ) from None
