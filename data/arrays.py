@@ -1,4 +1,4 @@
-"""Arrays in files: .npy, with those faults noticed that numpy itself lets pass."""
+"""Arrays in files: .npy, with those faults noticed that numpy itself lets pass; and samples."""
 
 import math
 import tokenize
@@ -62,3 +62,12 @@ def open_array(path: Path) -> NDArray[Any]:
         return mapped
     except _NO_ARRAY:
         raise ValueError(f"{path.name} is no whole .npy file") from None
+
+
+def evenly(ids: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """Returns so many of some numbers at most, evenly spaced.
+
+    >>> evenly(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return ids[np.linspace(0, len(ids) - 1, min(num, len(ids))).astype(np.int64)]

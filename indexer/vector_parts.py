@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.arrays import save_array
+from rankwell.data.arrays import evenly, save_array
 from rankwell.data.config import Config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.forward import ForwardIndex
@@ -19,7 +19,6 @@ from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.embeddings.pairs import head
 from rankwell.indexer.dense.calibration import QUERIES
 from rankwell.indexer.dense.engine import FaissEngine
-from rankwell.indexer.dense.making import evenly
 from rankwell.indexer.documents_encoding import encode_rows, known_vectors, save_encoded
 from rankwell.indexer.vectors import WORDS_FILE
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rankwell.data.arrays import evenly
 from rankwell.data.config import Config, GateConfig, config_from_mapping, load_config
 from rankwell.data.errors import InputError
 from rankwell.data.judgments import load_judgments
@@ -245,8 +246,7 @@ def _latency(config: GateConfig, runs: tuple[_Searched, _Searched]) -> Check:
 
 def _overlap(before: Collection, after: Collection) -> Check:
     """Compares what both versions show for titles, where nobody has judged anything."""
-    rows = np.flatnonzero(after.documents.live_N)
-    rows = rows[:: max(1, len(rows) // OVERLAP_QUERIES)][:OVERLAP_QUERIES]
+    rows = evenly(np.flatnonzero(after.documents.live_N), OVERLAP_QUERIES)
     documents = [after.documents[int(row)] for row in rows]
     texts = [d.title or " ".join(d.text.split()[:8]) for d in documents]
     shares = []

@@ -186,39 +186,31 @@ def match_features(
     match_slot = np.empty(longest, np.int64)
     for k in range(len(rows_K)):
         row = rows_K[k]
-        begin, middle, end = offsets[2 * row], offsets[2 * row + 1], offsets[2 * row + 2]
-        num_title, num_words = middle - begin, end - begin
+        begin = offsets[2 * row]
+        num_words = offsets[2 * row + 2] - begin
         in_title_T[:] = 0
         in_text_T[:] = 0
         near_T[:] = 0
-        of_title = count_words(
-            tokens_T[begin:middle],
-            word_of_V,
-            word_of_extra,
-            table_WT,
-            wordless_S,
-            slots_S,
-            counts_TB,
-            0,
-            match_place,
-            match_slot,
-            0,
-        )
-        for t in range(num_terms):
-            best_title_T[t] = greatest(counts_TB[t])
-        matches = count_words(
-            tokens_T[middle:end],
-            word_of_V,
-            word_of_extra,
-            table_WT,
-            wordless_S,
-            slots_S,
-            counts_TB,
-            num_title + FIELD_GAP,
-            match_place,
-            match_slot,
-            of_title,
-        )
+        matches = of_title = 0
+        for field in range(2):
+            start, end = offsets[2 * row + field], offsets[2 * row + field + 1]
+            matches = count_words(
+                tokens_T[start:end],
+                word_of_V,
+                word_of_extra,
+                table_WT,
+                wordless_S,
+                slots_S,
+                counts_TB,
+                start - begin + field * FIELD_GAP,
+                match_place,
+                match_slot,
+                matches,
+            )
+            if field == 0:
+                of_title = matches
+                for t in range(num_terms):
+                    best_title_T[t] = greatest(counts_TB[t])
         for m in range(matches):
             slot = match_slot[m]
             if m < of_title:

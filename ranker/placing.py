@@ -52,8 +52,7 @@ class Boost(NamedStage):
 
     def run(self, ranking: Ranking) -> Ranking:
         """Orders by the new score, ties by row."""
-        live = ranking.request.live
-        passes_N = matching_rows(self.condition, live.documents if live else self.documents)
+        passes_N = matching_rows(self.condition, ranking.request.seen(self.documents))
         rows_K = ranking.scored.rows_K
         step = np.float32(self.deviations) * ranking.scores_K.std()
         scores_K = ranking.scores_K + np.where(passes_N[rows_K], step, np.float32(0))
@@ -114,8 +113,7 @@ class Pin(NamedStage):
 
     def run(self, ranking: Ranking) -> Ranking:
         """Moves them; scores stay as they are."""
-        live = ranking.request.live
-        documents = live.documents if live else self.documents
+        documents = ranking.request.seen(self.documents)
         rows = documents.rows_of(list(self.doc_ids)).tolist()
         place_of = {row: place for place, row in enumerate(ranking.scored.rows_K.tolist())}
         first = [place_of[row] for row in dict.fromkeys(rows) if row in place_of]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.analysis import AnalysedQuery
+from rankwell.data.documents import DocumentStore
 from rankwell.data.records import Document, StageTime
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.ranker.features import Scored, joined
@@ -65,6 +66,10 @@ class Request:
             return np.zeros(0, np.int64)
         rows = np.arange(self.live.first_row, self.live.documents.num_rows)
         return rows if self.mask_N is None else rows[self.mask_N[rows]]
+
+    def seen(self, version: DocumentStore) -> DocumentStore:
+        """Returns the documents that the search sees: the version's, or those of the live part."""
+        return version if self.live is None else self.live.documents
 
     def by_pool(
         self, rows_K: NDArray[np.int64], version: Pool

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.arrays import save_array
+from rankwell.data.arrays import evenly, save_array
 from rankwell.data.config import VectorsConfig
 from rankwell.data.errors import ConfigError, DamagedVersion
 from rankwell.indexer.dense.calibration import QUERIES, Calibration, Searcher, calibrate
@@ -93,15 +93,6 @@ def all_but(hidden: NDArray[np.int64], num_vectors: int) -> NDArray[np.bool_] | 
     visible_P = np.ones(num_vectors, bool)
     visible_P[hidden] = False
     return visible_P
-
-
-def evenly(ids: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-    """Returns so many of some numbers at most, evenly spaced.
-
-    >>> evenly(np.arange(10), 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return ids[np.linspace(0, len(ids) - 1, min(num, len(ids))).astype(np.int64)]
 
 
 def sample(vectors: DocumentVectors, visible_P: NDArray[np.bool_], num: int) -> NDArray[np.float32]:
