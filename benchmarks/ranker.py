@@ -1,10 +1,11 @@
 """The deep ranker's figures: LETOR files, search before and after training, and speed.
 
-    python benchmarks/ranker.py [--quick] [--built FOLDER] [--parts letor,search,speed]
+    python benchmarks/ranker.py [--quick] [--built FOLDER] [--parts letor,search,speed,ablation]
 
-Needs the development collections (RANKWELL_DATA); --quick runs one LETOR file with one seed and the
-Cranfield sample. --built keeps the indexes for another run. Settings are chosen on training queries
-alone; test queries are read once, for the tables. The last line of the output is one JSON object.
+Needs the development collections (RANKWELL_DATA); --quick runs one LETOR file with one seed, and
+the smallest samples. --built keeps the indexes for another run. Settings are chosen on training
+queries alone; test queries are read once, for the tables, and not at all by ablation, which says
+what each group of features is worth. The last line of the output is one JSON object.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +31,21 @@ from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
 from rankwell.ranker.boosting import fit_trees, learn_trees
+from rankwell.ranker.declared import FEATURES, QUERY
 from rankwell.ranker.encoders import train_encoder, unseen_collections
 from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
 from rankwell.ranker.feature_files import measured_lists
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.jobs import judged_rows, trained_on
-from rankwell.ranker.learning import CUT, TRUSTED_MIX, Example
+from rankwell.ranker.learning import CUT, TRUSTED_MIX, Example, learn, pretrain
 from rankwell.ranker.letor import examples_of as examples_of_lists
 from rankwell.ranker.letor import train_lists
 from rankwell.ranker.opening import open_collection, open_version
 from rankwell.ranker.pipeline import Rank
 from rankwell.ranker.pretrained import pretrained_ranker
-from rankwell.ranker.pretraining import pretrained_network
-from rankwell.ranker.rankers import DeepRanker, Ranker
+from rankwell.ranker.pretraining import EPOCHS, RECIPE, pretrained_network
+from rankwell.ranker.rankers import QUERY_PLACES, DeepRanker, Ranker
 from rankwell.ranker.svmlight import read_svmlight, with_width
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -50,6 +54,23 @@ LETOR = ("mq2008-fold1", "lightgbm-lambdarank")
 COLLECTIONS = ("cranfield", "cisi", "cacm", "vaswani", "scifact")
 SEEDS = 5
 ENCODER = " after train encoder"
+ABLATION_SEEDS = 2
+MOST_QUERIES = (
+    200  # of a collection, where features are taken away, so that none outweighs the rest
+)
+GROUPS = {
+    "first stage": ("lexical", "dense", "fused"),
+    "BM25": ("bm25_title", "bm25_flat", "bm25_long", "bm25f"),
+    "divergence from randomness": ("dph",),
+    "language models": ("lm_dirichlet", "lm_mixture"),
+    "coverage": ("coverage_title", "coverage", "density"),
+    "proximity": ("proximity", "passage", "shortest_cover", "first_place"),
+    "word vectors": ("best_similarity", "best_similarity_title", "mean_similarity"),
+    "kernels of word vectors": ("kernel_0.7", "kernel_0.5"),
+    "feedback": ("dense_feedback",),
+    "attention to the list": ("near_sharp", "near_flat", "centrality"),
+    "query difficulty": tuple(feature.name for feature in QUERY),
+}
 
 
 def figures(scores: list[np.ndarray], examples: list[Example]) -> np.ndarray:
@@ -125,13 +146,18 @@ def searched(folder: Path, version: Version) -> dict[str, Any]:
         }
 
 
-def both_versions(folder: Path, name: str) -> tuple[Version, Version]:
-    """Returns a collection as indexed, and with its encoder trained on the judgments too."""
+def indexed(folder: Path, name: str) -> Version:
+    """Returns a collection as indexed, with an encoder that saw no judgment."""
     store = VersionStore(folder)
     if store.current_name() is None:
         write_config(folder, config_of_beir(folder, beir_of(name)))
         index_collection(folder)
-    first = store.open("000001")
+    return store.open("000001")
+
+
+def both_versions(folder: Path, name: str) -> tuple[Version, Version]:
+    """Returns a collection as indexed, and with its encoder trained on the judgments too."""
+    first, store = indexed(folder, name), VersionStore(folder)
     if store.current_name() == first.name:
         train_encoder(folder, gate=None)
     return first, store.open()
@@ -228,6 +254,73 @@ def gains(values: dict[str, np.ndarray]) -> dict[str, str]:
     return found
 
 
+def training_examples(folder: Path, version: Version) -> list[Example]:
+    """Returns the first training queries of a version, over the first stage as configured."""
+    config = load_config(folder)
+    texts = {query.query_id: query.text for query in read_queries(folder / config.queries.source)}
+    judged = judged_queries(load_judgments(config.judgments, "train", folder), texts)
+    with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
+        found = [first_stage_of(collection, query) for query in judged[:MOST_QUERIES]]
+        plain = FirstStageFit.configured(collection.config)
+        made = examples_of(found, plain, collection.config)
+    return [one for one in made if one.labels_K.max(initial=0) > 0]
+
+
+def without(examples: list[Example], names: Sequence[str]) -> list[Example]:
+    """Returns queries whose candidates are alike in some features."""
+    kept_F = np.array([name not in names for name in FEATURES], np.float32)
+    return [replace(one, features_KF=one.features_KF * kept_F) for one in examples]
+
+
+def ablated(made: dict[str, list[Example]], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    """Returns nDCG@10 of training queries without some features, by collection, mean of seeds.
+
+    Once by networks that learnt from the other collections, with half and all of their correction,
+    once by those that learnt from nothing but the collection's other queries.
+    """
+    of = {name: without(examples, names) for name, examples in made.items()}
+    fit = FirstStageFit.configured(Config())
+    values: dict[str, list[np.ndarray]] = {"others, half": [], "others, all": [], "own": []}
+    for name, examples in of.items():
+        others = [of[other] for other in of if other != name]
+        found: dict[str, list[np.ndarray]] = {key: [] for key in values}
+        for seed in range(ABLATION_SEEDS):
+            network = pretrain(others, RECIPE, EPOCHS, seed, query_features=QUERY_PLACES)
+            for key, mix in (("others, half", TRUSTED_MIX), ("others, all", 1.0)):
+                found[key].append(ranked(DeepRanker(network, fit, mix, "any"), examples))
+            learnt = learn(
+                examples, frozenset(), RankerConfig(), seed, query_features=QUERY_PLACES
+            ).ranked
+            found["own"].append(np.array([learnt[one.query_id] for one in examples]))
+        for key, of_seeds in found.items():
+            values[key].append(np.mean(of_seeds, axis=0))
+    return values
+
+
+def ablation(names: tuple[str, ...], built: Path) -> dict[str, Any]:
+    """Measures what each group of features is worth, by what is lost without it."""
+    assert sorted(FEATURES) == sorted(name for group in GROUPS.values() for name in group)
+    made = {name: training_examples(built / name, indexed(built / name, name)) for name in names}
+    fused = [figures([e.base_K for e in of], of) for of in made.values()]
+    table: dict[str, Any] = {"fused order": round(float(np.mean([v.mean() for v in fused])), 4)}
+    whole = ablated(made, ())
+    table["all features"] = {key: round(mean_of(of), 4) for key, of in whole.items()}
+    for group, features in GROUPS.items():
+        table[group] = {}
+        for key, of in ablated(made, features).items():
+            lost = [before - after for before, after in zip(whole[key], of, strict=True)]
+            # of a mean over collections
+            error = np.sqrt(sum(lost_Q.var() / len(lost_Q) for lost_Q in lost)) / len(lost)
+            table[group][key] = f"{-mean_of(lost):+.4f} (+-{error:.4f})"
+        print(f"without {group}: {table[group]}", flush=True)
+    return table
+
+
+def mean_of(collections: list[np.ndarray]) -> float:
+    """Returns the mean over collections of the mean over their queries."""
+    return float(np.mean([values_Q.mean() for values_Q in collections]))
+
+
 def speed(built: Path) -> dict[str, Any]:
     """Times features and ranker over candidates of the Wikipedia articles, on one thread."""
     torch.set_num_threads(1)
@@ -286,6 +379,8 @@ def main() -> None:
             result["letor"] = {name: letor(name, 1 if options.quick else SEEDS) for name in names}
         if "search" in parts:
             result["search"] = search(("cranfield",) if options.quick else COLLECTIONS, built)
+        if "ablation" in parts:
+            result["ablation"] = ablation(COLLECTIONS[:2] if options.quick else COLLECTIONS, built)
         if "speed" in parts and not options.quick:
             result["speed"] = speed(built)
     print(json.dumps(result))

@@ -206,10 +206,15 @@ class RankerConfig(Section):
     max_epochs: int = setting(80, "passes over the training queries, at most", low=0)
     patience: int = setting(20, "epochs without a better development figure before it stops", low=1)
     folds: int = setting(5, "parts of the training queries; one network a part left out", low=2)
+    priors: tuple[str, ...] = setting(
+        (), "fields that may count for any query, such as a date or a popularity"
+    )
 
     def __post_init__(self) -> None:
         """Checks the names of model and loss, and that there is a hidden layer."""
         Section.__post_init__(self)
+        if len(set(self.priors)) < len(self.priors):
+            raise ConfigError(f"priors names a field twice: {', '.join(self.priors)}")
         check_choice("model", self.model, RANKERS)
         check_choice("loss", self.loss, LOSSES)
         if not self.hidden:

@@ -20,7 +20,7 @@ from rankwell.data.analysis import AnalysedQuery, Analyzer
 from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.errors import InputError, Unavailable
 from rankwell.data.protocols import Encoder
-from rankwell.data.records import Document
+from rankwell.data.records import Document, FieldValue
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.data.versions import Version
 from rankwell.indexer.adding import check_changeable
@@ -35,7 +35,7 @@ from rankwell.ranker.live import LivePart
 from rankwell.ranker.pipeline import NamedStage, Scorer, Stage, fused_order
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.ranking import Found, Ranking, Request
-from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
+from rankwell.ranker.reranking import RankedText, fields_of, ranked_texts, titles_of
 from rankwell.ranker.terms import MAX_QUERY_WORDS, resolve
 
 
@@ -80,10 +80,14 @@ class AttachedCollection(Collection):
         return self._index.count()
 
     def rerank(
-        self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
+        self,
+        query: str,
+        texts: Sequence[str],
+        titles: Sequence[str] | None = None,
+        fields: Sequence[Mapping[str, FieldValue]] = (),
     ) -> list[RankedText]:
         """Scores texts that come from elsewhere, best first; see `Collection.rerank`."""
-        titles = titles_of(texts, titles)
+        titles, fields = titles_of(texts, titles), fields_of(texts, fields)
         request, _ = self._request(query, NO_RESTRICTIONS, None)
         first = self.first_stage(Ranking.start(request))
         assert first.found is not None
@@ -96,6 +100,7 @@ class AttachedCollection(Collection):
             self.encoder,
             [*(document.title for document in known), *titles],
             [*(document.text for document in known), *texts],
+            [*(document.fields for document in known), *fields],
         )
         request = replace(request, terms=resolve(request.query, pool.forward))
         rows = np.arange(len(known) + len(texts))
@@ -248,6 +253,7 @@ class Attached(NamedStage):
             self.encoder,
             [document.title for document in documents],
             [document.text for document in documents],
+            [document.fields for document in documents],
         )
         request = replace(request, terms=resolve(request.query, pool.forward))
         if request.deadline is not None:  # the page will ask for the fields of its documents

@@ -21,7 +21,7 @@ from rankwell.data.filters import matching_rows
 from rankwell.data.forward import open_forward_index
 from rankwell.data.journal import Journal
 from rankwell.data.progress import Progress, silent
-from rankwell.data.records import Document
+from rankwell.data.records import Document, FieldValue
 from rankwell.data.restrictions import NO_RESTRICTIONS, Restrictions
 from rankwell.data.versions import (
     ANALYSIS,
@@ -65,9 +65,10 @@ from rankwell.ranker.live import LivePart, LiveReader
 from rankwell.ranker.pipeline import Dense, Features, Lexical, Rank, Scorer, Stage, fuse
 from rankwell.ranker.pool import Pool, pool_of_texts
 from rankwell.ranker.pretrained import pretrained_ranker
+from rankwell.ranker.priors import priors_of
 from rankwell.ranker.rankers import Ranker, load_ranker
 from rankwell.ranker.ranking import Ranking, Request
-from rankwell.ranker.reranking import RankedText, ranked_texts, titles_of
+from rankwell.ranker.reranking import RankedText, fields_of, ranked_texts, titles_of
 from rankwell.ranker.restricting import Restricting
 from rankwell.ranker.searching import Searchable
 from rankwell.ranker.suggestions import Speller
@@ -112,19 +113,23 @@ class Collection(Searchable):
         forward = open_forward_index(version.folder / FORWARD)
         vectors = version.folder / VECTORS
         encoded = open_encoded(vectors)
+        self.ranker = self._opened_ranker() if with_ranker else None
+        # those that a ranker of the version's own learnt from, else those that one would learn from
+        own = self.ranker if version.has(RANKER) else None
+        priors = self.config.ranker.priors if own is None else own.priors
         self.pool = Pool(
             forward,
             encoded.vectors,
             encoded.spans_P2,
             self.encoder.word_vectors,
             open_words(vectors, forward, len(self.encoder.word_vectors.words)),
+            priors=priors_of(self.documents, priors),
         )
         self._lexical = open_lexical(version, self.config, folder)
         cluster = cluster_of(folder, self.config)
         self._without_lexical = cluster.without_lexical == "dense"
         self._patience_s = cluster.timeout_ms / 1000
         self._dense = open_dense(version, self._lexical, self.config.vectors.device)
-        self.ranker = self._opened_ranker() if with_ranker else None
         self._cost = CostModel()
         fit = self._fit()
         self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
@@ -237,7 +242,11 @@ class Collection(Searchable):
         return self.first_stage(Ranking.start(self._request(query, NO_RESTRICTIONS, None)[0]))
 
     def rerank(
-        self, query: str, texts: Sequence[str], titles: Sequence[str] | None = None
+        self,
+        query: str,
+        texts: Sequence[str],
+        titles: Sequence[str] | None = None,
+        fields: Sequence[Mapping[str, FieldValue]] = (),
     ) -> list[RankedText]:
         """Scores texts that come from elsewhere, best first.
 
@@ -247,13 +256,14 @@ class Collection(Searchable):
             query: text.
             texts: the bodies.
             titles: their titles, empty by default.
+            fields: theirs, which document priors are read from; none by default.
 
         Raises:
-            InputError: the query is blank, or there are more or fewer titles than texts.
+            InputError: the query is blank, or there are more or fewer titles or fields than texts.
         """
-        titles = titles_of(texts, titles)
+        titles, fields = titles_of(texts, titles), fields_of(texts, fields)
         request, _ = self._request(query, NO_RESTRICTIONS, self.refresh())
-        pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts)
+        pool = pool_of_texts(self.pool, self.analyzer, self.encoder, titles, texts, fields)
         terms = resolve(request.query, pool.forward)
         scored = self.scorer.scored(np.arange(len(texts)), pool, terms, request)
         ranking = Ranking.start(request)

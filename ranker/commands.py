@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from rankwell.data.config import CONFIG_FILE
+from rankwell.data.config import CONFIG_FILE, load_config
 from rankwell.data.errors import InputError
 from rankwell.data.filters import parsed_filter
 from rankwell.data.records import SearchResult
@@ -18,9 +18,9 @@ from rankwell.data.versions import RANKER
 from rankwell.evaluation.measures import DEFAULT_MEASURES
 from rankwell.evaluation.runs import read_run, write_run
 from rankwell.indexer.retraining import retrain_words
+from rankwell.ranker.declared import feature_names
 from rankwell.ranker.encoders import train_encoder
 from rankwell.ranker.feature_files import train_on_lists, write_features
-from rankwell.ranker.features import FEATURES
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import ranker_again, train_ranker
 from rankwell.ranker.judging import Evaluation
@@ -39,10 +39,11 @@ def features(
     """Write the features of judged queries' candidates as SVMlight, to train rankers elsewhere."""
     with shown_progress() as progress:
         lines = write_features(folder, out, split, progress)
+    names = feature_names(load_config(folder).ranker.priors)
     if json:
-        print_json({"lines": lines, "features": list(FEATURES)})
+        print_json({"lines": lines, "features": list(names)})
         return
-    say(f"wrote {lines} lines of {len(FEATURES)} features to {out}")
+    say(f"wrote {lines} lines of {len(names)} features to {out}")
 
 
 _MOVED = 5

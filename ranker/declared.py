@@ -2,11 +2,12 @@
 
 Every feature of a candidate is given relative to the query's reference list, as (value - mean) /
 standard deviation of the list, so that it means the same in every collection; the features of the
-query stand behind them as they are. docs/results.md shows what each group is worth, and what was
-tried and left out.
+query stand behind them as they are, and behind those the document priors that a user names
+(`priors.py`). docs/results.md shows what each group is worth, and what was tried and left out.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -102,3 +103,14 @@ DECLARED = (*SCORES, *MATCH, *QUERY)
 FEATURES: tuple[str, ...] = tuple(feature.name for feature in DECLARED)
 _VERSION = 2
 FEATURES_FINGERPRINT = hashlib.sha256(f"{_VERSION} {DECLARED}".encode()).hexdigest()[:16]
+
+
+def feature_names(priors: Sequence[str] = ()) -> tuple[str, ...]:
+    """Returns the names of all features: the declared ones, and those of document priors.
+
+    Args:
+        priors: the fields.
+    """
+    # a file of features parts names by blanks
+    names = ["prior_" + "_".join(field.split()) for field in priors]
+    return (*FEATURES, *(of for name in names for of in (name, f"{name}_missing")))

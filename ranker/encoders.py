@@ -278,7 +278,11 @@ def _folded_collections(
             )
             version = _with_encoder_of(collection, others, Path(scratch), config, progress)
             opened = open_version(
-                collection.folder, version, with_ranker=served, with_journal=False
+                collection.folder,
+                version,
+                collection.config,
+                with_ranker=served,
+                with_journal=False,
             )
             folds.append(stack.enter_context(opened))
         yield {query_id: folds[fold] for query_id, fold in fold_of.items()}

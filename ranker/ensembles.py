@@ -15,6 +15,27 @@ def members_of(network: EnsembleNetwork, places: Sequence[int]) -> EnsembleNetwo
     return _with_members(network, {name: t[places] for name, t in _parts(network).items()})
 
 
+def widened(network: EnsembleNetwork, num_features: int) -> EnsembleNetwork:
+    """Returns an ensemble that takes further features behind its own, and ignores them so far."""
+    place = network.num_features
+    if place == num_features:
+        return network
+    made = EnsembleNetwork(
+        network.num_members, num_features, network.query_features, network.hidden, network.dropout
+    )
+    state = {name: torch.zeros_like(t) for name, t in made.state_dict().items()}
+    state["deviation_F"] += 1
+    for name, tensor in network.state_dict().items():
+        if name.endswith("_F"):
+            state[name][:place] = tensor
+        elif name in ("weights.0", "linear"):
+            state[name][:, :place] = tensor
+        else:
+            state[name] = tensor
+    made.load_state_dict(state)
+    return made.train(network.training)
+
+
 def joined_ensembles(one: EnsembleNetwork, other: EnsembleNetwork) -> EnsembleNetwork:
     """Returns the members of both in one ensemble; both must normalise alike."""
     parts, others = _parts(one), _parts(other)
@@ -29,7 +50,7 @@ def _parts(network: EnsembleNetwork) -> dict[str, torch.Tensor]:
 def _with_members(network: EnsembleNetwork, parts: dict[str, torch.Tensor]) -> EnsembleNetwork:
     made = EnsembleNetwork(
         len(parts["last"]),
-        len(network.get_buffer("mean_F")),
+        network.num_features,
         network.query_features,
         network.hidden,
         network.dropout,

@@ -3,7 +3,7 @@
 Shapes: K candidates, F features, T terms, P words of a document.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,9 @@ _LEAST_SIMILARITY = 0.5
 _MOST_WORDS = 5
 
 
-def moved(ranker: Ranker, ranking: Ranking, place: int) -> dict[str, float]:
+def moved(
+    ranker: Ranker, ranking: Ranking, place: int, names: Sequence[str] = FEATURES
+) -> dict[str, float]:
     """Returns by feature how much of a document's lead over the next one it alone makes up.
 
     Each feature of the document in turn takes the next one's value, and the ranker scores it anew:
@@ -28,6 +30,7 @@ def moved(ranker: Ranker, ranking: Ranking, place: int) -> dict[str, float]:
         ranker: that ordered the ranking.
         ranking: with features.
         place: of the document.
+        names: of the features.
     """
     features_KF, fused_K = ranking.features_KF, ranking.scored.fused_K
     if features_KF is None or place + 1 >= len(fused_K):
@@ -35,15 +38,14 @@ def moved(ranker: Ranker, ranking: Ranking, place: int) -> dict[str, float]:
     own_F, next_F = features_KF[place], features_KF[place + 1]
     if np.isnan(next_F).any() or np.isnan(own_F).any():
         return {}
-    changed_FF = np.tile(own_F, (len(FEATURES) + 1, 1))
-    changed_fused_F = np.full(len(FEATURES) + 1, fused_K[place], np.float32)
-    for feature in range(len(FEATURES)):
+    changed_FF = np.tile(own_F, (len(names) + 1, 1))
+    changed_fused_F = np.full(len(names) + 1, fused_K[place], np.float32)
+    for feature in range(len(names)):
         changed_FF[feature, feature] = next_F[feature]
     changed_fused_F[FUSED] = fused_K[place + 1]  # what the ranker corrects goes with its feature
     scores_F = ranker.scores(changed_FF, changed_fused_F)
     parts = {
-        name: float(scores_F[-1] - score)
-        for name, score in zip(FEATURES, scores_F[:-1], strict=True)
+        name: float(scores_F[-1] - score) for name, score in zip(names, scores_F[:-1], strict=True)
     }
     kept = [(name, part) for name, part in parts.items() if abs(part) > 1e-6]
     return dict(sorted(kept, key=lambda pair: -abs(pair[1])))

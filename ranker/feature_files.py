@@ -4,7 +4,7 @@ Shapes: K candidates, F features.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from rankwell.data.errors import InputError
 from rankwell.data.judgments import load_judgments
 from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import read_queries
+from rankwell.data.versions import VersionStore
 from rankwell.evaluation.measures import ideal_dcg, ndcg
+from rankwell.ranker.declared import FEATURES, feature_names
 from rankwell.ranker.examples import judged_queries
-from rankwell.ranker.features import FEATURES
 from rankwell.ranker.learning import CUT, Example
 from rankwell.ranker.letor import ListRanker, train_lists
-from rankwell.ranker.opening import open_collection
+from rankwell.ranker.opening import open_for_training
 from rankwell.ranker.pipeline import Features
 from rankwell.ranker.rankers import check_features
 from rankwell.ranker.svmlight import JudgedList, read_svmlight, with_width, write_svmlight
@@ -51,7 +52,9 @@ def write_features(
     judged = judged_queries(load_judgments(config.judgments, split, folder), texts)
     if not judged:
         raise InputError(f"there are no {split} judgments of configured queries")
-    with open_collection(folder) as collection:
+    version = VersionStore(folder).open()
+    with open_for_training(folder, version, config.ranker) as collection:
+        collection.pool.priors.check(collection.documents)
         features = Features(collection.pool)
 
         def lists() -> Iterator[JudgedList]:
@@ -66,17 +69,18 @@ def write_features(
                 )
                 progress("computing features", place + 1, len(judged))
 
-        return write_svmlight(out, FEATURES, lists())
+        names = feature_names(collection.pool.priors.fields)
+        return write_svmlight(out, names, lists())
 
 
-def read_examples(path: Path) -> list[Example]:
+def read_examples(path: Path, priors: Sequence[str] = ()) -> list[Example]:
     """Reads a file of our own features as what the ranker learns from.
 
     Raises:
-        InputError: it cannot be read, or its features are not those of this rankwell.
+        InputError: it cannot be read, or its features are not the declared ones and the priors.
     """
     names, lists = read_svmlight(path)
-    check_features(names, path)
+    check_features(names, path, priors)
     for one in lists:
         if not np.isfinite(one.features_KF[:, BASE]).all():
             raise InputError(

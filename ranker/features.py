@@ -23,6 +23,7 @@ from rankwell.ranker.matching import (
     neighbourhood,
 )
 from rankwell.ranker.pool import Pool
+from rankwell.ranker.priors import RelativePriors
 from rankwell.ranker.terms import QueryTerms
 
 __all__ = ["FEATURES", "FEATURES_FINGERPRINT", "FeatureExtractor", "Scored", "joined"]
@@ -107,9 +108,12 @@ class FeatureExtractor:
             self._mean_B = reference_RB.mean(0)
             self._deviation_B = np.maximum(reference_RB.std(0), LEAST_DEVIATION)
         self._query_values = _query_values(terms, reference)
+        self._priors = RelativePriors(pool.priors.of(reference.rows_K))
 
     def features(self, candidates: Scored, pool: Pool, terms: QueryTerms) -> NDArray[np.float32]:
-        """Returns the features of candidates of a pool: float32 [K, F], in the order of FEATURES.
+        """Returns the features of candidates of a pool: float32 [K, F].
+
+        They stand in the order of FEATURES, those of the pool's priors behind them.
 
         Args:
             candidates: rows inside the pool with their scores.
@@ -118,9 +122,12 @@ class FeatureExtractor:
         """
         values_KB = self._known_values(candidates, pool, terms)
         own_KB = (values_KB - self._mean_B) / self._deviation_B
-        features_KF = np.empty((len(own_KB), len(FEATURES)), np.float32)
-        np.clip(own_KB, -_CLIP, _CLIP, out=features_KF[:, : own_KB.shape[1]])
-        features_KF[:, own_KB.shape[1] :] = self._query_values
+        priors_KP = self._priors.features(pool.priors.of(candidates.rows_K))
+        num_own, num_declared = own_KB.shape[1], len(FEATURES)
+        features_KF = np.empty((len(own_KB), num_declared + priors_KP.shape[1]), np.float32)
+        np.clip(own_KB, -_CLIP, _CLIP, out=features_KF[:, :num_own])
+        features_KF[:, num_own:num_declared] = self._query_values
+        features_KF[:, num_declared:] = priors_KP
         return features_KF
 
     def _known_values(

@@ -39,7 +39,7 @@ from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.learning import CUT, MIN_QUERIES, Example, Learned, learn
 from rankwell.ranker.made_queries import found_again, made_queries
-from rankwell.ranker.opening import open_version
+from rankwell.ranker.opening import open_for_training
 from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import QUERY_PLACES, BoostedRanker, DeepRanker, Ranker
 
@@ -131,7 +131,7 @@ def train_ranker(
         live = store.open()
         for part in PARTS:
             draft.share(live, part)
-        with open_version(folder, live, with_ranker=False, with_journal=False) as collection:
+        with open_for_training(folder, live, config.ranker) as collection:
             trained = _trained(collection, config, progress, features, with_judgments)
         if trained.declined:
             return _report(live, trained)
@@ -165,7 +165,7 @@ def ranker_again(
 
     def again(version: Version) -> AddedRanker | None:
         config = load_config(folder)
-        with open_version(folder, version, with_ranker=False, with_journal=False) as collection:
+        with open_for_training(folder, version, config.ranker) as collection:
             try:
                 trained = _trained(collection, config, progress)
             except (InputError, MissingPackage):
@@ -183,10 +183,12 @@ def _trained(
     with_judgments: bool = True,
 ) -> Trained:
     """Returns a ranker trained on a file of features, or on what a collection has."""
+    collection.pool.priors.check(collection.documents)
     if features is not None:
         fit = FirstStageFit.configured(collection.config)
-        encoder = collection.encoder.fingerprint
-        return trained_on(read_examples(features), frozenset(), fit, encoder, config, progress)
+        encoder, priors = collection.encoder.fingerprint, config.ranker.priors
+        examples = read_examples(features, priors)
+        return trained_on(examples, frozenset(), fit, encoder, config, progress, priors=priors)
     if not (with_judgments and load_judgments(config.judgments, "train", collection.folder)):
         return _trained_on_documents(collection, config, progress)
     train, dev, warnings = _judged_queries(collection, config, collection.folder)
@@ -305,7 +307,8 @@ def _learn(
     held_out = frozenset(query.query_id for query in dev)
     encoder = collection.encoder.fingerprint
     texts = [query.text for query in queries]
-    return trained_on(examples, held_out, fit, encoder, config, progress, texts)
+    priors = collection.pool.priors.fields
+    return trained_on(examples, held_out, fit, encoder, config, progress, texts, priors)
 
 
 def trained_on(
@@ -316,6 +319,7 @@ def trained_on(
     config: Config,
     progress: Progress = silent,
     texts: Iterable[str] = (),
+    priors: Sequence[str] = (),
 ) -> Trained:
     """Trains the ranker that [ranker] model names.
 
@@ -327,6 +331,7 @@ def trained_on(
         config: the [ranker] section and the seed count.
         progress: told of the epochs.
         texts: of the queries, where they are known.
+        priors: the fields of the document priors among their features.
 
     Raises:
         InputError: there are too few queries that can teach anything.
@@ -335,7 +340,7 @@ def trained_on(
     seed = config.collection.seed
     if config.ranker.model == "lambdamart":
         trees = learn_trees(examples, held_out, config.ranker, seed, progress)
-        ranker: Ranker = BoostedRanker(trees.booster, fit, encoder)
+        ranker: Ranker = BoostedRanker(trees.booster, fit, encoder, priors)
         return Trained(ranker, trees.fused, trees.ranked, trees.facts)
     learned = learn(
         examples,
@@ -346,12 +351,14 @@ def trained_on(
         query_features=QUERY_PLACES,
         start=starting_network(config.ranker, texts),
     )
-    return _of_network(learned, fit, encoder)
+    return _of_network(learned, fit, encoder, priors)
 
 
-def _of_network(learned: Learned, fit: FirstStageFit, encoder: str) -> Trained:
+def _of_network(
+    learned: Learned, fit: FirstStageFit, encoder: str, priors: Sequence[str] = ()
+) -> Trained:
     facts = {"chosen": learned.source, "mix": learned.mix, "epochs": learned.epochs}
-    ranker = DeepRanker(learned.network, fit, learned.mix, encoder)
+    ranker = DeepRanker(learned.network, fit, learned.mix, encoder, priors)
     return Trained(ranker, learned.fused, learned.ranked, facts)
 
 

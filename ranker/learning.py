@@ -22,7 +22,7 @@ from rankwell.data.config import RankerConfig
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
 from rankwell.evaluation.measures import ndcg
-from rankwell.ranker.ensembles import joined_ensembles, members_of
+from rankwell.ranker.ensembles import joined_ensembles, members_of, widened
 from rankwell.ranker.losses import LOSSES
 from rankwell.ranker.model import EnsembleNetwork
 from rankwell.training.seeding import deterministic
@@ -95,7 +95,7 @@ def learn(
         seed: start of all randomness.
         progress: told of the epochs.
         query_features: the places of the features that describe the query.
-        start: an ensemble that was trained elsewhere on the same features.
+        start: an ensemble that was trained elsewhere on the same features, or the first of them.
         made: whether the queries were made of documents; see `_chosen`.
 
     Raises:
@@ -124,6 +124,7 @@ def learn(
             )
             network.fit_scales(np.concatenate([e.features_KF for e in examples]))
         else:
+            start = widened(start, examples[0].features_KF.shape[1])
             network = members_of(start, [e % start.num_members for e in range(config.folds)])
             network.dropout = config.dropout
             # members share these, and those of both ensembles must be one

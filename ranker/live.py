@@ -144,6 +144,7 @@ class LiveReader:
             self._encoder,
             [document.title for document in put.values()],
             [document.text for document in put.values()],
+            [document.fields for document in put.values()],
         )
         pool = joined_pool(self._base, self._analyzer, self._pool, np.array(kept, bool), new)
         added = {i: d for i, d in self._added.items() if i not in changes} | put

@@ -64,6 +64,11 @@ class EnsembleNetwork(nn.Module):
         return len(self.last)
 
     @property
+    def num_features(self) -> int:
+        """F."""
+        return len(self.get_buffer("mean_F"))
+
+    @property
     def hidden(self) -> tuple[int, ...]:
         """The widths of the hidden layers."""
         return tuple(weight.shape[2] for weight in self.weights)

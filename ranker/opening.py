@@ -1,8 +1,9 @@
 """Opening a collection, whose documents may lie elsewhere."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from rankwell.data.config import Config, config_from_mapping
+from rankwell.data.config import Config, RankerConfig, config_from_mapping
 from rankwell.data.errors import InputError
 from rankwell.data.versions import Version, VersionStore
 from rankwell.ranker.collection import Collection
@@ -38,3 +39,15 @@ def open_version(
     from rankwell.ranker.attached import AttachedCollection  # it needs an optional package
 
     return AttachedCollection(folder, version, config, with_ranker=with_ranker)
+
+
+def open_for_training(folder: Path, version: Version, ranker: RankerConfig) -> Collection:
+    """Opens what a ranker learns from: a version without its own and the changes since.
+
+    Args:
+        folder: the collection's.
+        version: the version.
+        ranker: the [ranker] section that the new one is trained by, whose priors count.
+    """
+    config = replace(config_from_mapping(version.manifest.config), ranker=ranker)
+    return open_version(folder, version, config, with_ranker=False, with_journal=False)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rankwell.data.records import Document, Explanation, Hit
+from rankwell.ranker.declared import feature_names
 from rankwell.ranker.explaining import matching_words, moved
-from rankwell.ranker.features import FEATURES
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.ranking import Ranking
@@ -61,7 +61,7 @@ def explanations_of(
         ranker: that ordered it, None where none did.
         pool: where its documents lie.
     """
-    explanations = []
+    explanations, names = [], feature_names(pool.priors.fields)
     for place, hit in enumerate(hits):
         row = page.scored.rows_K[place]
         live = page.request.live
@@ -75,7 +75,7 @@ def explanations_of(
         features = (
             {}
             if page.features_KF is None or np.isnan(page.features_KF[place]).any()
-            else dict(zip(FEATURES, map(float, page.features_KF[place]), strict=True))
+            else dict(zip(names, map(float, page.features_KF[place]), strict=True))
         )
         explanations.append(
             Explanation(
@@ -83,7 +83,7 @@ def explanations_of(
                 scores,
                 features,
                 explained(page, hit.doc_id) if known else None,
-                {} if ranker is None else moved(ranker, page, place),
+                {} if ranker is None else moved(ranker, page, place, names),
                 matching_words(page, place, pool),
             )
         )

@@ -24,7 +24,8 @@ from rankwell.data.forward import NUM_FIELDS
 from rankwell.data.protocols import CandidateEngine
 from rankwell.data.records import StageTime
 from rankwell.ranker.bm25 import bm25_bound, bm25_scores, bounds_of_new_terms
-from rankwell.ranker.features import FEATURES, FeatureExtractor, Scored, joined
+from rankwell.ranker.declared import feature_names
+from rankwell.ranker.features import FeatureExtractor, Scored, joined
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.ranking import Left, Ranking, Request
@@ -315,10 +316,10 @@ class Features(NamedStage):
     def run(self, ranking: Ranking) -> Ranking:
         """Computes the features; the order stays."""
         extractor, scored = self.extractor(ranking), ranking.scored
-        features_KF = np.empty((len(scored), len(FEATURES)), np.float32)
-        for places, rows, pool, terms in ranking.request.by_pool(
-            scored.rows_K, self.pool_of(ranking)
-        ):
+        own = self.pool_of(ranking)
+        num_features = len(feature_names(own.priors.fields))
+        features_KF = np.empty((len(scored), num_features), np.float32)
+        for places, rows, pool, terms in ranking.request.by_pool(scored.rows_K, own):
             part = replace(scored.take(places), rows_K=rows)
             features_KF[places] = extractor.features(part, pool, terms)
         return replace(ranking, features_KF=features_KF)

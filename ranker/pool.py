@@ -3,7 +3,7 @@
 Shapes: N documents, V surface forms, U words asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
+from rankwell.data.records import FieldValue
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.vectors import DocumentVectors, joined
+from rankwell.ranker.priors import NO_PRIORS, Priors
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Pool:
         word_of_V: int32; the trained word of each surface form, -1 where it has none.
         word_of_extra: int32; the same of the surface forms behind those, which texts that come
             from elsewhere add: all pools share one long table.
+        priors: of the documents, where there are any.
     """
 
     forward: ForwardIndex
@@ -36,6 +39,7 @@ class Pool:
     words: WordVectors
     word_of_V: NDArray[np.int32]
     word_of_extra: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    priors: Priors = NO_PRIORS
 
     def words_of(self, surfaces_U: NDArray[np.int32]) -> NDArray[np.int32]:
         """Returns the trained word of each surface form: int32 [U]."""
@@ -64,17 +68,20 @@ def pool_of_texts(
     encoder: Encoder,
     titles: Sequence[str],
     texts: Sequence[str],
+    fields: Sequence[Mapping[str, FieldValue]] = (),
 ) -> Pool:
     """Returns a pool in memory of texts that come from elsewhere.
 
-    A text that the collection holds too gets the same scores and features here as there.
+    A text that the collection holds too gets the same scores and features here as there, if its
+    fields are given where the collection has priors.
     """
     forward = collection.forward.with_texts(analyzer, titles, texts)
     whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
     found = encoder.encode_passages(whole)
     vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)
-    return _extending(collection, forward, vectors, found.spans_P2)
+    priors = collection.priors.of_fields(fields or [{}] * len(texts))
+    return _extending(collection, forward, vectors, found.spans_P2, priors)
 
 
 def joined_pool(
@@ -121,15 +128,20 @@ def joined_pool(
         forward,
         joined(one.vectors.take(kept_N), other.vectors),
         np.concatenate([one.spans_P2[kept_P], other.spans_P2]),
+        one.priors.followed_by(other.priors, kept_N),
     )
 
 
 def _extending(
-    collection: Pool, forward: ForwardIndex, vectors: DocumentVectors, spans_P2: NDArray[np.int32]
+    collection: Pool,
+    forward: ForwardIndex,
+    vectors: DocumentVectors,
+    spans_P2: NDArray[np.int32],
+    priors: Priors,
 ) -> Pool:
     """Returns a pool of texts whose vocabulary extends the collection's."""
     ids = collection.words.ids
-    pool = Pool(forward, vectors, spans_P2, collection.words, collection.word_of_V)
+    pool = Pool(forward, vectors, spans_P2, collection.words, collection.word_of_V, priors=priors)
     extra = np.array([ids.get(surface, -1) for surface in _extra_surfaces(pool)], np.int32)
     return replace(pool, word_of_extra=extra)
 

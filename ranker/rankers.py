@@ -5,7 +5,7 @@ Shapes: K candidates, F features, E members.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rankwell.data.errors import DamagedVersion, InputError, MissingPackage
-from rankwell.ranker.declared import FEATURES, FEATURES_FINGERPRINT, QUERY
+from rankwell.ranker.declared import FEATURES, FEATURES_FINGERPRINT, QUERY, feature_names
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.model import EnsembleNetwork
 
@@ -24,6 +24,7 @@ FORMAT_VERSION = 2
 SUMMARY = "ranker.json"
 TENSORS = "ranker.safetensors"
 TREES = "ranker.txt"
+PRIORS = "priors"
 ANY_ENCODER = "any"
 
 DEVIATION = FEATURES.index("query_deviation")
@@ -47,10 +48,12 @@ class Ranker(Protocol):
     Attributes:
         fit: the first stage that it was trained on.
         encoder: the fingerprint of the encoder whose vectors its features were made of.
+        priors: the fields of the document priors that it learnt from.
     """
 
     fit: FirstStageFit
     encoder: str
+    priors: tuple[str, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -73,16 +76,23 @@ class DeepRanker:
         fit: the first stage that it was trained on.
         mix: how much of the learned correction counts, from 0 (the fused order) on.
         encoder: the fingerprint of the encoder whose vectors its features were made of.
+        priors: the fields of the document priors that it learnt from; others it does not look at.
     """
 
     def __init__(
-        self, network: EnsembleNetwork, fit: FirstStageFit, mix: float, encoder: str
+        self,
+        network: EnsembleNetwork,
+        fit: FirstStageFit,
+        mix: float,
+        encoder: str,
+        priors: Sequence[str] = (),
     ) -> None:
         """Takes a trained network."""
         self.network = network.eval()
         self.fit = fit
         self.mix = mix
         self.encoder = encoder
+        self.priors = tuple(priors)
 
     def scores(
         self, features_KF: NDArray[np.float32], fused_K: NDArray[np.float32]
@@ -104,7 +114,8 @@ class DeepRanker:
         self, features_KF: NDArray[np.float32], base_K: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Returns scores in deviations of the reference list, of base scores in them too."""
-        correction_K = self.network.corrected(features_KF, base_K) - base_K
+        learnt_KF = features_KF[:, : self.network.num_features]
+        correction_K = self.network.corrected(learnt_KF, base_K) - base_K
         mixed: NDArray[np.float32] = base_K + np.float32(self.mix) * correction_K
         return mixed
 
@@ -124,7 +135,7 @@ class DeepRanker:
 
     def _summary(self) -> dict[str, Any]:
         return {
-            **_summary("deep ensemble", self.fit, self.encoder),
+            **_summary("deep ensemble", self),
             "hidden": self.network.hidden,
             "members": self.network.num_members,
             "mix": self.mix,
@@ -133,11 +144,13 @@ class DeepRanker:
     @classmethod
     def of_summary(cls, folder: Path, summary: dict[str, Any]) -> "DeepRanker":
         """Reads the tensors of a ranker whose summary is read."""
+        priors = summary.get(PRIORS, ())
         network = EnsembleNetwork(
-            summary["members"], len(FEATURES), QUERY_PLACES, summary["hidden"]
+            summary["members"], len(feature_names(priors)), QUERY_PLACES, summary["hidden"]
         )
         network.load_state_dict(load_file(folder / TENSORS))
-        return cls(network, FirstStageFit(**summary["fit"]), summary["mix"], summary["encoder"])
+        fit = FirstStageFit(**summary["fit"])
+        return cls(network, fit, summary["mix"], summary["encoder"], priors)
 
 
 QUERY_PLACES = tuple(FEATURES.index(feature.name) for feature in QUERY)
@@ -146,11 +159,14 @@ QUERY_PLACES = tuple(FEATURES.index(feature.name) for feature in QUERY)
 class BoostedRanker:
     """LambdaMART: boosted trees on the same features, by LightGBM."""
 
-    def __init__(self, booster: Any, fit: FirstStageFit, encoder: str) -> None:
+    def __init__(
+        self, booster: Any, fit: FirstStageFit, encoder: str, priors: Sequence[str] = ()
+    ) -> None:
         """Takes a trained booster."""
         self._booster = booster
         self.fit = fit
         self.encoder = encoder
+        self.priors = tuple(priors)
 
     def scores(
         self, features_KF: NDArray[np.float32], fused_K: NDArray[np.float32]
@@ -177,7 +193,7 @@ class BoostedRanker:
         _write_summary(folder, self._summary())
 
     def _summary(self) -> dict[str, Any]:
-        return _summary("lambdamart", self.fit, self.encoder)
+        return _summary("lambdamart", self)
 
     @classmethod
     def of_summary(cls, folder: Path, summary: dict[str, Any]) -> "BoostedRanker":
@@ -187,9 +203,10 @@ class BoostedRanker:
             booster = package.Booster(model_str=(folder / TREES).read_text())
         except package.basic.LightGBMError as error:
             raise ValueError(str(error)) from None
-        if booster.num_feature() != len(FEATURES):
+        priors = summary.get(PRIORS, ())
+        if booster.num_feature() != len(feature_names(priors)):
             raise ValueError(f"{TREES} has {booster.num_feature()} features")
-        return cls(booster, FirstStageFit(**summary["fit"]), summary["encoder"])
+        return cls(booster, FirstStageFit(**summary["fit"]), summary["encoder"], priors)
 
 
 _KINDS: Mapping[str, Callable[[Path, dict[str, Any]], Ranker]] = {
@@ -211,11 +228,11 @@ def load_ranker(folder: Path, encoder: str) -> Ranker:
     """
     try:
         summary = json.loads((folder / SUMMARY).read_text())
-        if summary["features"] != FEATURES_FINGERPRINT:
+        names, wanted = tuple(summary["feature_names"]), feature_names(summary.get(PRIORS, ()))
+        if summary["features"] != FEATURES_FINGERPRINT or names != wanted:
             raise DamagedVersion(
                 f"the ranker in {folder} was trained on other features: "
-                f"{differing_features(summary['feature_names'])}; train it again with: rankwell "
-                "train ranker"
+                f"{differing_features(names, wanted)}; train it again with: rankwell train ranker"
             )
         if summary["encoder"] not in (encoder, ANY_ENCODER):
             raise DamagedVersion(
@@ -227,29 +244,30 @@ def load_ranker(folder: Path, encoder: str) -> Ranker:
         raise DamagedVersion(f"the ranker in {folder} cannot be opened: {error}") from None
 
 
-def differing_features(names: tuple[str, ...] | list[str]) -> str:
-    """Says how a list of features differs from the declared one."""
-    missing = [name for name in FEATURES if name not in names]
-    unknown = [name for name in names if name not in FEATURES]
+def differing_features(names: Sequence[str], wanted: Sequence[str]) -> str:
+    """Says how a list of features differs from the one that is wanted."""
+    missing = [name for name in wanted if name not in names]
+    unknown = [name for name in names if name not in wanted]
     if missing or unknown:
         return "; ".join(
             f"{what} {', '.join(of[:5])}{' and others' if len(of) > 5 else ''}"
             for what, of in (("without", missing), ("with", unknown))
             if of
         )
-    return "in another order" if tuple(names) != FEATURES else "computed otherwise"
+    return "in another order" if tuple(names) != tuple(wanted) else "computed otherwise"
 
 
-def check_features(names: tuple[str, ...], source: Path) -> None:
-    """Checks that a file's features are the declared ones.
+def check_features(names: tuple[str, ...], source: Path, priors: Sequence[str] = ()) -> None:
+    """Checks that a file's features are the declared ones, and those of the priors.
 
     Raises:
         InputError: they are not; the difference is named.
     """
-    if names != FEATURES:
+    wanted = feature_names(priors)
+    if names != wanted:
         raise InputError(
-            f"the features of {source} are not those of this rankwell: "
-            f"{differing_features(names)}; write them again with: rankwell features"
+            f"the features of {source} are not those of this collection: "
+            f"{differing_features(names, wanted)}; write them again with: rankwell features"
         )
 
 
@@ -266,14 +284,15 @@ def lightgbm() -> Any:
     return package
 
 
-def _summary(kind: str, fit: FirstStageFit, encoder: str) -> dict[str, Any]:
+def _summary(kind: str, ranker: Ranker) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "kind": kind,
-        "fit": asdict(fit),
+        "fit": asdict(ranker.fit),
         "features": FEATURES_FINGERPRINT,
-        "feature_names": list(FEATURES),
-        "encoder": encoder,
+        "feature_names": list(feature_names(ranker.priors)),
+        "encoder": ranker.encoder,
+        **({PRIORS: list(ranker.priors)} if ranker.priors else {}),
     }
 
 

@@ -3,12 +3,13 @@
 Shapes: K texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rankwell.data.errors import InputError
+from rankwell.data.records import FieldValue
 from rankwell.ranker.features import Scored
 from rankwell.ranker.pipeline import Features
 from rankwell.ranker.pool import Pool
@@ -35,6 +36,20 @@ def titles_of(texts: Sequence[str], titles: Sequence[str] | None) -> Sequence[st
     if len(titles) != len(texts):
         raise InputError(f"{len(titles)} titles came with {len(texts)} texts")
     return titles
+
+
+def fields_of(
+    texts: Sequence[str], fields: Sequence[Mapping[str, FieldValue]]
+) -> Sequence[Mapping[str, FieldValue]]:
+    """Returns fields for each text, none by default.
+
+    Raises:
+        InputError: there are fields of more or fewer texts.
+    """
+    fields = fields or [{}] * len(texts)
+    if len(fields) != len(texts):
+        raise InputError(f"fields of {len(fields)} texts came with {len(texts)} texts")
+    return fields
 
 
 def ranked_texts(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from rankwell.data.records import FieldValue
 from rankwell.serving.answers import json_answer
 from rankwell.serving.exchange import current_exchange
 from rankwell.serving.following import Live
@@ -20,6 +21,9 @@ class Text(BaseModel):
 
     text: str
     title: str = ""
+    fields: dict[str, FieldValue] = Field(
+        default_factory=dict, description="What the document priors of [ranker] are read from."
+    )
 
 
 class RerankRequest(BaseModel):
@@ -59,7 +63,10 @@ def reranking_router(live: Live) -> APIRouter:
         given = [Text(text=text) if isinstance(text, str) else text for text in body.documents]
         with live.collection() as collection:
             ranked = collection.rerank(
-                body.query, [text.text for text in given], [text.title for text in given]
+                body.query,
+                [text.text for text in given],
+                [text.title for text in given],
+                [text.fields for text in given],
             )
             version = collection.version.name
         results: list[dict[str, Any]] = []

@@ -211,7 +211,9 @@ class AttachedIndex:
             return {
                 "query": query,
                 "size": k,
-                "_source": list(self._names) if self.fields_apart else self._readable,
+                "_source": [*self._names, *self._config.ranker.priors]
+                if self.fields_apart
+                else self._readable,
                 "track_total_hits": False,
                 "timeout": f"{max(1, round(patience.try_s * 1000))}ms",
             }
