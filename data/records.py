@@ -4,7 +4,7 @@ Shapes: Q queries, K candidates of a query, N documents, P passages, D dimension
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -115,13 +115,28 @@ class FacetValue:
 
 
 @dataclass(frozen=True, slots=True)
+class WordMatch:
+    """A word of a document that matches a term of the query.
+
+    Attributes:
+        similarity: 1 for a word of the term itself, else the cosine of the trained vectors.
+        kernel: exact for a word of the term itself, else the kernel where it counts most.
+        part: what the document's score would lose without the word, for all terms together.
+    """
+
+    similarity: float
+    kernel: str
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a hit stands where it does: its score after each stage and its features by name.
 
     Attributes:
         engine: the lexical engine's own explanation, where it has one.
         moved: how much of its lead over the next hit each feature alone makes up.
-        words: the words of the document that match each term of the query, and how well.
+        words: the words of the document that match each term of the query, and how.
     """
 
     doc_id: str
@@ -129,7 +144,7 @@ class Explanation:
     features: Mapping[str, float]
     engine: Mapping[str, Any] | None = None
     moved: Mapping[str, float] = field(default_factory=dict)
-    words: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, WordMatch]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +202,10 @@ class SearchResult:
                     "features": dict(e.features),
                     **({"engine": dict(e.engine)} if e.engine else {}),
                     "moved": dict(e.moved),
-                    "words": {term: dict(words) for term, words in e.words.items()},
+                    "words": {
+                        term: {word: asdict(match) for word, match in words.items()}
+                        for term, words in e.words.items()
+                    },
                 }
                 for e in self.explanations
             ]

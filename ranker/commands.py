@@ -362,7 +362,10 @@ def _print_result(result: SearchResult) -> None:
         for name, value in list(explanation.moved.items())[:_MOVED]:
             out.print(f"   before the next by {name:<24}{value:>+10.4f}")
         for term, words in explanation.words.items():
-            shown = ", ".join(f"{escape(word)} {value:.2f}" for word, value in words.items())
+            shown = ", ".join(
+                f"{escape(word)} ({of.kernel}, {of.similarity:.2f}) {of.part:+.4f}"
+                for word, of in words.items()
+            )
             out.print(f"   {escape(term)}: {shown or '-'}")
     times = ", ".join(f"{stage.name} {stage.ms:.1f}" for stage in result.stages)
     err.print(f"{result.took_ms:.1f} ms ({times})", style="dim")

@@ -1,20 +1,29 @@
-"""Why a document stands before the next one: exact ablation, and the words that match.
+"""Why a document stands before the next one: exact ablation of its features and of its words.
 
-Shapes: K candidates, F features, T terms, P words of a document.
+Shapes: K candidates or copies of one, F features or fields, T tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rankwell.data.forward import NUM_FIELDS
+from rankwell.data.records import WordMatch
 from rankwell.ranker.features import FEATURES
+from rankwell.ranker.matching import KERNEL_CENTRES
+from rankwell.ranker.pipeline import Features, Scorer
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.ranking import Ranking
+from rankwell.ranker.terms import QueryTerms
 
+EXACT = 1.0
 FUSED = FEATURES.index("fused")
 _LEAST_SIMILARITY = 0.5
 _MOST_WORDS = 5
+_NO_WORD = -1
 
 
 def moved(
@@ -51,36 +60,96 @@ def moved(
     return dict(sorted(kept, key=lambda pair: -abs(pair[1])))
 
 
-def matching_words(ranking: Ranking, place: int, version: Pool) -> dict[str, Mapping[str, float]]:
-    """Returns for each term of the query the words of a document that match it, and how well.
+class WordAblation:
+    """What the words of documents do for their scores, on one page of a ranking.
 
-    A word of the term itself counts 1, any other the cosine of the trained vectors, from .5 on.
-
-    Args:
-        ranking: with the document.
-        place: of the document.
-        version: where the version's documents lie.
+    A document is scored anew with another word, which nobody knows, in each place of one of its
+    own; its vector and its length stay. What the score loses is the word's part.
     """
-    found: dict[str, Mapping[str, float]] = {}
-    rows_K = ranking.scored.rows_K[place : place + 1]
-    for _, rows, pool, terms in ranking.request.by_pool(rows_K, version):
-        for row in rows:
-            vocabulary = pool.forward.vocabulary
-            used = np.unique(pool.forward.document(int(row)))
-            used = used[(used >= 0) & (used < vocabulary.num_surfaces)]
-            word_of = pool.words_of(used.astype(np.int32))
-            for term, form in enumerate(ranking.request.query.forms):
-                similarity = np.zeros(len(used))
-                word = pool.words.ids.get(form, -1)
-                if word >= 0:
-                    known = word_of >= 0
-                    vectors = pool.words.unit_VD
-                    similarity[known] = vectors[word_of[known]] @ vectors[word]
-                similarity[terms.slot_V[used] == term] = 1.0
-                best = np.argsort(-similarity, kind="stable")[:_MOST_WORDS]
-                found[form] = {
-                    vocabulary.surfaces[int(used[i])]: round(float(similarity[i]), 3)
-                    for i in best
-                    if similarity[i] >= _LEAST_SIMILARITY
-                }
-    return found
+
+    def __init__(
+        self, page: Ranking, ranker: Ranker | None, features: Features, scorer: Scorer
+    ) -> None:
+        """Prepares a page; where no ranker ordered it, the score is the fused one."""
+        self._request, self._pool, self._scorer = page.request, features.pool_of(page), scorer
+        self._ranker = ranker if page.features_KF is not None else None
+        self._extractor = features.extractor(page) if self._ranker else None
+
+    def matching_words(self, row: int, *, ranked: bool = True) -> dict[str, dict[str, WordMatch]]:
+        """Returns for each term of the query the words of a document that match it.
+
+        A word of the term itself is as similar as can be, any other by the cosine of the trained
+        vectors, from .5 on.
+
+        Args:
+            row: of the document.
+            ranked: whether the ranker scored it.
+        """
+        at = np.array([row])
+        (_, (own,), pool, terms), *_ = (
+            part for part in self._request.by_pool(at, self._pool) if len(part[1])
+        )
+        used = np.unique(pool.forward.document(int(own)))
+        used = used[(used >= 0) & (used < pool.forward.vocabulary.num_surfaces)]
+        word_of = pool.words_of(used.astype(np.int32))
+        similar: dict[str, dict[int, float]] = {}
+        for term, form in enumerate(self._request.query.forms):
+            similarity = np.zeros(len(used))
+            word = pool.words.ids.get(form, -1)
+            if word >= 0:
+                known, vectors = word_of >= 0, pool.words.unit_VD
+                similarity[known] = vectors[word_of[known]] @ vectors[word]
+            similarity[terms.slot_V[used] == term] = EXACT
+            best = np.argsort(-similarity, kind="stable")[:_MOST_WORDS]
+            similar[form] = {
+                int(used[i]): float(similarity[i])
+                for i in best
+                if similarity[i] >= _LEAST_SIMILARITY
+            }
+        words = list({word for of_term in similar.values() for word in of_term})
+        scores_K = self._scores(_copies(pool, int(own), words), terms, ranked)
+        parts = {word: float(scores_K[0] - s) for word, s in zip(words, scores_K[1:], strict=True)}
+        surfaces = pool.forward.vocabulary.surfaces
+        return {
+            form: {
+                surfaces[word]: WordMatch(round(by, 3), kernel_of(by), parts[word])
+                for word, by in of_term.items()
+            }
+            for form, of_term in similar.items()
+        }
+
+    def _scores(self, copies: Pool, terms: QueryTerms, ranked: bool) -> NDArray[np.float32]:
+        scored = self._scorer.scored(np.arange(len(copies.vectors)), copies, terms, self._request)
+        if self._ranker is None or self._extractor is None or not ranked:
+            return scored.fused_K
+        return self._ranker.scores(self._extractor.features(scored, copies, terms), scored.fused_K)
+
+
+def kernel_of(similarity: float) -> str:
+    """Returns where a similarity counts most: exact, or the kernel with the nearest centre."""
+    if similarity == EXACT:
+        return "exact"
+    nearest = KERNEL_CENTRES[np.abs(KERNEL_CENTRES - similarity).argmin()]
+    return f"kernel_{nearest}"
+
+
+def _copies(pool: Pool, row: int, words: Sequence[int]) -> Pool:
+    """Returns a pool of a document as it is, and as often again, each time without one word."""
+    forward, num = pool.forward, 1 + len(words)
+    tokens_KT = np.tile(forward.document(row), (num, 1))
+    for tokens_T, word in zip(tokens_KT[1:], words, strict=True):
+        tokens_T[tokens_T == word] = _NO_WORD
+    starts = forward.offsets[NUM_FIELDS * row : NUM_FIELDS * (row + 1)]
+    starts_KF = starts - starts[0] + np.arange(num)[:, None] * tokens_KT.shape[1]
+    rows = np.full(num, row)
+    return replace(
+        pool,
+        forward=replace(
+            forward,
+            tokens_T=tokens_KT.ravel(),
+            offsets=np.append(starts_KF.ravel(), tokens_KT.size),
+            lengths_NF=forward.lengths_NF[rows],
+        ),
+        vectors=pool.vectors.take(rows),
+        priors=pool.priors.take(rows),
+    )

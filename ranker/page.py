@@ -7,7 +7,8 @@ import numpy as np
 
 from rankwell.data.records import Document, Explanation, Hit
 from rankwell.ranker.declared import feature_names
-from rankwell.ranker.explaining import matching_words, moved
+from rankwell.ranker.explaining import WordAblation, moved
+from rankwell.ranker.pipeline import Features, Scorer
 from rankwell.ranker.pool import Pool
 from rankwell.ranker.rankers import Ranker
 from rankwell.ranker.ranking import Ranking
@@ -49,7 +50,8 @@ def explanations_of(
     stages: Sequence[str],
     explained: Callable[[Ranking, str], Any],
     ranker: Ranker | None,
-    pool: Pool,
+    features: Features,
+    scorer: Scorer,
 ) -> tuple[Explanation, ...]:
     """Returns why each hit of a page stands where it does.
 
@@ -59,9 +61,11 @@ def explanations_of(
         stages: whose scores are shown.
         explained: gives the engine's own explanation of a document, None where it has none.
         ranker: that ordered it, None where none did.
-        pool: where its documents lie.
+        features: of the collection.
+        scorer: of the collection.
     """
-    explanations, names = [], feature_names(pool.priors.fields)
+    explanations, names = [], feature_names(features.pool_of(page).priors.fields)
+    ablation = WordAblation(page, ranker, features, scorer)
     for place, hit in enumerate(hits):
         row = page.scored.rows_K[place]
         live = page.request.live
@@ -72,7 +76,7 @@ def explanations_of(
             for left in page.trail
             if left.time.name in stages and row in left.rows_K
         }
-        features = (
+        values = (
             {}
             if page.features_KF is None or np.isnan(page.features_KF[place]).any()
             else dict(zip(names, map(float, page.features_KF[place]), strict=True))
@@ -81,10 +85,10 @@ def explanations_of(
             Explanation(
                 hit.doc_id,
                 scores,
-                features,
+                values,
                 explained(page, hit.doc_id) if known else None,
                 {} if ranker is None else moved(ranker, page, place, names),
-                matching_words(page, place, pool),
+                ablation.matching_words(int(row), ranked=bool(values)),
             )
         )
     return tuple(explanations)

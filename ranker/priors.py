@@ -42,6 +42,10 @@ class Priors:
         """Returns those of some rows: float64 [K, P]."""
         return self.values_NP[rows_K] if self.fields else np.zeros((len(rows_K), 0))
 
+    def take(self, rows_K: NDArray[np.int64]) -> "Priors":
+        """Returns those of some rows as rows of their own."""
+        return Priors(self.fields, self.of(rows_K))
+
     def of_fields(self, documents: Sequence[Mapping[str, FieldValue]]) -> "Priors":
         """Returns the same priors of other documents, given by their fields."""
         values = [[worth(fields.get(name)) for name in self.fields] for fields in documents]

@@ -268,7 +268,8 @@ class Searchable(ABC):
                 self.stage_names,
                 self._explained,
                 self.ranker,
-                self.features.pool_of(ranking),
+                self.features,
+                self.scorer,
             )
         first_page = cursor is None and without is None
         suggestion = self._suggestion(asked, request.live) if first_page else None

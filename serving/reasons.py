@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwell.data.records import Explanation
+from rankwell.data.records import Explanation, WordMatch
 
 SHOWN_FEATURES = 12
 WIDTH = 100.0
@@ -44,11 +44,13 @@ class Reasons:
             to the right for it, to the left against it.
         features: where no ranker ordered the page: how far above or below its mean, those that
             stand out most first.
+        words: what its score would lose without each word that matches, largest first.
     """
 
     scores: tuple[Bar, ...]
     moved: tuple[Bar, ...]
     features: tuple[Bar, ...]
+    words: tuple[Bar, ...] = ()
 
 
 def reasons_of(explanations: Sequence[Explanation]) -> dict[str, Reasons]:
@@ -69,6 +71,7 @@ def reasons_of(explanations: Sequence[Explanation]) -> dict[str, Reasons]:
             tuple(_share(stage, score, best[stage]) for stage, score in e.scores.items()),
             _moved(e.moved),
             _deviations(e.features, deviations[e.doc_id]) if e.doc_id in deviations else (),
+            _words(e.words),
         )
         for e in explanations
     }
@@ -79,10 +82,24 @@ def _share(name: str, score: float, best: float) -> Bar:
 
 
 def _moved(parts: Mapping[str, float]) -> tuple[Bar, ...]:
-    most = max(map(abs, parts.values()), default=1.0)
+    most = max(map(abs, parts.values()), default=0.0) or 1.0
     return tuple(
         _signed(name, part, part / most) for name, part in list(parts.items())[:SHOWN_FEATURES]
     )
+
+
+def _words(matches: Mapping[str, Mapping[str, WordMatch]]) -> tuple[Bar, ...]:
+    """Returns a bar for each word, named with the term that it is most similar to, and how."""
+    nearest: dict[str, tuple[str, WordMatch]] = {}
+    for term, words in matches.items():
+        for word, match in words.items():
+            if word not in nearest or nearest[word][1].similarity < match.similarity:
+                nearest[word] = term, match
+    parts = {
+        word if match.kernel == "exact" else f"{word} (like {term}, {match.kernel})": match.part
+        for word, (term, match) in sorted(nearest.items(), key=lambda of: -abs(of[1][1].part))
+    }
+    return _moved(parts)
 
 
 def _deviations(features: Mapping[str, float], deviation_F: NDArray[np.float64]) -> tuple[Bar, ...]:

@@ -124,14 +124,14 @@ def test_opening_the_score_brings_the_reasons_as_bars(results: Page) -> None:
     # those of the other hits came along
     second = results.get_by_role("article").nth(1)
     second.locator("summary").click()
-    expect(second.get_by_role("table")).to_have_count(2)
+    expect(second.get_by_role("table")).to_have_count(3)
 
 
 def test_reasons_come_without_scripts_too(opened: Opens) -> None:
     page = opened(f"/?q={QUERY}", java_script_enabled=False)
     page.get_by_role("article").first.locator("summary").click()
     page.get_by_role("link", name="Show the reasons").first.click()
-    expect(page.get_by_role("article").nth(3).get_by_role("table")).to_have_count(2)
+    expect(page.get_by_role("article").nth(3).get_by_role("table")).to_have_count(3)
 
 
 def test_the_table_of_stages_names_them_in_their_order(results: Page) -> None:

@@ -73,7 +73,8 @@ def test_pins_come_first_in_their_order_and_only_candidates_do(opened):
 def test_explanations_name_what_moved_a_hit_and_the_words_that_match(opened):
     first = opened.search("wing lift", explain=True).explanations[0]
     assert first.words == {"wing": first.words["wing"], "lift": first.words["lift"]}
-    assert first.words["wing"]["wing"] == 1
+    found = first.words["wing"]["wing"]
+    assert (found.similarity, found.kernel) == (1, "exact")
     assert set(first.moved) <= set(FEATURES)
 
 

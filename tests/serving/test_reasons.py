@@ -1,6 +1,6 @@
 import pytest
 
-from rankwell.data.records import Explanation
+from rankwell.data.records import Explanation, WordMatch
 from rankwell.serving.reasons import SHOWN_FEATURES, Bar, reasons_of
 
 
@@ -52,3 +52,18 @@ def test_only_the_features_that_stand_out_are_shown_and_no_page_has_none() -> No
     found = reasons_of([Explanation("a", {}, many), Explanation("b", {}, none)])
     assert len(found["a"].features) == SHOWN_FEATURES
     assert reasons_of([]) == {}
+
+
+def test_words_are_named_with_the_term_that_they_are_most_like() -> None:
+    matches = {
+        "lift": {"lift": WordMatch(1, "exact", 0.2), "drag": WordMatch(0.6, "kernel_0.5", -0.4)},
+        "wing": {"drag": WordMatch(0.7, "kernel_0.7", -0.4)},
+        "tail": {},
+    }
+    found = reasons_of([Explanation("a", {}, {}, words=matches)])["a"].words
+    assert found == (
+        Bar("drag (like wing, kernel_0.7)", -0.4, 0.0, 50.0, False),
+        Bar("lift", 0.2, 50.0, 25.0, True),
+    )
+    unmoved = {"lift": {"lift": WordMatch(1, "exact", 0.0)}}
+    assert reasons_of([Explanation("a", {}, {}, words=unmoved)])["a"].words[0].width == 0
