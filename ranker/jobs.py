@@ -213,7 +213,10 @@ def _trained_on_documents(collection: Collection, config: Config, progress: Prog
         raise InputError("lambdamart learns from judgments alone; name them in [judgments] train")
     served = collection.config
     before = FirstStageFit.configured(served)
-    with made_queries(collection, progress) as found:
+    with made_queries(collection, progress) as made:
+        examples = found_again(examples_of(made, before, served, progress))
+        again = {example.query_id for example in examples}
+        found = [of for of in made if of.query.query_id in again]
         if len(found) < MIN_QUERIES:
             raise InputError(
                 "there are no training judgments, and queries can be made of "
@@ -221,7 +224,8 @@ def _trained_on_documents(collection: Collection, config: Config, progress: Prog
                 "one with more queries in mixed"
             )
         fit = fitted_first_stage(found, served.lexical, before, pairs=())
-        examples = found_again(examples_of(found, fit, served, progress))
+        if fit != before:
+            examples = examples_of(found, fit, served, progress)
     learned = learn(
         examples,
         frozenset(),
