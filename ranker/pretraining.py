@@ -3,9 +3,10 @@
     python -m rankwell.ranker.pretraining [--data FOLDER] [--out FOLDER]
 
 It learns from Cranfield's training judgments, and from queries made of documents alone: the title
-of a Wikipedia introduction, or the one line that sums up a Debian package, asks for the document
-without it. A made query whose document is not among its first 100 is left out: it asks for
-something else. All of them are collections in BEIR's form, built and searched like any other.
+of a Wikipedia introduction or article, or the one line that sums up a Debian package, asks for the
+document without it. A made query whose document is not among its first 100 is left out: it asks for
+something else. All of them are collections in BEIR's form, built and searched like any other. What
+the table of the card says is written here too.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,6 +35,17 @@ from rankwell.ranker.rankers import ANY_ENCODER, QUERY_PLACES, DeepRanker
 RECIPE = RankerConfig(hidden=(32,), dropout=0.2, learning_rate=2e-3, weight_decay=0.05, folds=5)
 EPOCHS = 5
 SEED = 0
+CARD = "card.md"
+SOURCES = {  # with their licences, as the card's table has them
+    "cranfield": "Cranfield, the training judgments of `data/samples/cranfield` | public test "
+    "collection",
+    "wikipedia": "introductions of Wikipedia articles (`data/samples/wikipedia`): an article's "
+    "title asks for its introduction | CC BY-SA 4.0, Wikipedia contributors",
+    "debian": "descriptions of Debian packages (bookworm, main): the line that sums a package up "
+    "asks for the rest | free, per package",
+    "articles": "articles of the English Wikipedia: the title asks for the whole of it | CC BY-SA, "
+    "Wikipedia contributors",
+}
 
 
 def examples_of_beir(beir: Path, folder: Path, progress: Progress = silent) -> list[Example]:
@@ -59,14 +71,23 @@ def pretrained_network(
     return pretrain(list(sources), RECIPE, EPOCHS, SEED, progress, query_features=QUERY_PLACES)
 
 
-def _records(path: Path, separator: str = "") -> Iterator[tuple[str, str, str]]:
+def _records(folder: Path, separator: str = "") -> Iterator[tuple[str, str, str]]:
     """Yields what `made_collection` takes; the title counts from behind a separator on."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            record = json.loads(line)
-            title = record["title"].split(separator, 1)[-1] if separator else record["title"]
-            if title.strip():
-                yield record["_id"], title.strip(), record["text"]
+    for path in sorted(folder.glob("corpus*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                record = json.loads(line)
+                title = record["title"].split(separator, 1)[-1] if separator else record["title"]
+                if title.strip():
+                    yield record["_id"], title.strip(), record["text"]
+
+
+def _with_table(card: str, learnt: Mapping[str, int]) -> str:
+    """Returns a card with what was learnt from in its table."""
+    rows = [f"| {SOURCES[name]} | {queries} |\n" for name, queries in learnt.items()]
+    head, rest = card.split("|---|---|---|\n", 1)
+    behind = rest[rest.index("\n\n") + 1 :]
+    return f"{head}|---|---|---|\n{''.join(rows)}{behind}"
 
 
 def main() -> None:
@@ -79,11 +100,11 @@ def main() -> None:
     samples = Path(str(files("rankwell.data"))) / "samples"
     with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
         scratch = Path(temporary)
-        wikipedia = _records(samples / "wikipedia" / "corpus.jsonl.gz")
-        made = {"wikipedia": made_collection(wikipedia, scratch / "wikipedia-made")}
+        records = {"wikipedia": _records(samples / "wikipedia")}
         if options.data:
-            debian = _records(Path(options.data) / "debian-packages" / "corpus.jsonl.gz", ": ")
-            made["debian"] = made_collection(debian, scratch / "debian-made")
+            records["debian"] = _records(options.data / "debian-packages", ": ")
+            records["articles"] = _records(options.data / "enwiki")
+        made = {name: made_collection(of, scratch / f"{name}-made") for name, of in records.items()}
         sources = {"cranfield": examples_of_beir(samples / "cranfield", scratch / "cranfield")}
         for name, beir in made.items():
             sources[name] = found_again(examples_of_beir(beir, scratch / name, progress))
@@ -93,6 +114,9 @@ def main() -> None:
     queries = [query.text for query in read_queries(samples / "cranfield" / "queries.jsonl")]
     hashes = sorted(map(query_hash, queries))
     (options.out / LEARNT).write_text(json.dumps(hashes, indent=1) + "\n")
+    card = (root / "ranker" / "pretrained" / CARD).read_text(encoding="utf-8")
+    learnt = {name: len(of) for name, of in sources.items()}
+    (options.out / CARD).write_text(_with_table(card, learnt), encoding="utf-8")
     for name, examples in sources.items():
         err.print(f"{name}: {len(examples)} queries")
     err.print(f"ranker {ranker.fingerprint} is in {options.out}")
