@@ -55,9 +55,7 @@ COLLECTIONS = ("cranfield", "cisi", "cacm", "vaswani", "scifact")
 SEEDS = 5
 ENCODER = " after train encoder"
 ABLATION_SEEDS = 2
-MOST_QUERIES = (
-    200  # of a collection, where features are taken away, so that none outweighs the rest
-)
+MOST_QUERIES = 200  # of a collection in the ablation, so that none outweighs the rest
 GROUPS = {
     "first stage": ("lexical", "dense", "fused"),
     "BM25": ("bm25_title", "bm25_flat", "bm25_long", "bm25f"),

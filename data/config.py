@@ -213,8 +213,6 @@ class RankerConfig(Section):
     def __post_init__(self) -> None:
         """Checks the names of model and loss, and that there is a hidden layer."""
         Section.__post_init__(self)
-        if len(set(self.priors)) < len(self.priors):
-            raise ConfigError(f"priors names a field twice: {', '.join(self.priors)}")
         check_choice("model", self.model, RANKERS)
         check_choice("loss", self.loss, LOSSES)
         if not self.hidden:

@@ -1,13 +1,12 @@
 """Why a document stands before the next one: exact ablation of its features and of its words.
 
-Shapes: K candidates or copies of one, F features or fields, T tokens.
+Shapes: K candidates, N rows, F features or fields, T tokens.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rankwell.data.forward import NUM_FIELDS
 from rankwell.data.records import WordMatch
@@ -26,9 +25,7 @@ _MOST_WORDS = 5
 _NO_WORD = -1
 
 
-def moved(
-    ranker: Ranker, ranking: Ranking, place: int, names: Sequence[str] = FEATURES
-) -> dict[str, float]:
+def moved(ranker: Ranker, ranking: Ranking, place: int, names: Sequence[str]) -> dict[str, float]:
     """Returns by feature how much of a document's lead over the next one it alone makes up.
 
     Each feature of the document in turn takes the next one's value, and the ranker scores it anew:
@@ -106,9 +103,11 @@ class WordAblation:
                 for i in best
                 if similarity[i] >= _LEAST_SIMILARITY
             }
-        words = list({word for of_term in similar.values() for word in of_term})
-        scores_K = self._scores(_copies(pool, int(own), words), terms, ranked)
-        parts = {word: float(scores_K[0] - s) for word, s in zip(words, scores_K[1:], strict=True)}
+        whole = self._score(_without(pool, int(own), _NO_WORD), terms, ranked)
+        parts = {
+            word: whole - self._score(_without(pool, int(own), word), terms, ranked)
+            for word in {word for of_term in similar.values() for word in of_term}
+        }
         surfaces = pool.forward.vocabulary.surfaces
         return {
             form: {
@@ -118,11 +117,12 @@ class WordAblation:
             for form, of_term in similar.items()
         }
 
-    def _scores(self, copies: Pool, terms: QueryTerms, ranked: bool) -> NDArray[np.float32]:
-        scored = self._scorer.scored(np.arange(len(copies.vectors)), copies, terms, self._request)
+    def _score(self, pool: Pool, terms: QueryTerms, ranked: bool) -> float:
+        scored = self._scorer.scored(np.array([0]), pool, terms, self._request)
         if self._ranker is None or self._extractor is None or not ranked:
-            return scored.fused_K
-        return self._ranker.scores(self._extractor.features(scored, copies, terms), scored.fused_K)
+            return float(scored.fused_K[0])
+        features_KF = self._extractor.features(scored, pool, terms)
+        return float(self._ranker.scores(features_KF, scored.fused_K)[0])
 
 
 def kernel_of(similarity: float) -> str:
@@ -133,21 +133,17 @@ def kernel_of(similarity: float) -> str:
     return f"kernel_{nearest}"
 
 
-def _copies(pool: Pool, row: int, words: Sequence[int]) -> Pool:
-    """Returns a pool of a document as it is, and as often again, each time without one word."""
-    forward, num = pool.forward, 1 + len(words)
-    tokens_KT = np.tile(forward.document(row), (num, 1))
-    for tokens_T, word in zip(tokens_KT[1:], words, strict=True):
-        tokens_T[tokens_T == word] = _NO_WORD
-    starts = forward.offsets[NUM_FIELDS * row : NUM_FIELDS * (row + 1)]
-    starts_KF = starts - starts[0] + np.arange(num)[:, None] * tokens_KT.shape[1]
-    rows = np.full(num, row)
+def _without(pool: Pool, row: int, word: int) -> Pool:
+    """Returns a pool of one document, in which nobody knows a word any more."""
+    forward, rows = pool.forward, np.array([row])
+    tokens_T = forward.document(row)
+    offsets = forward.offsets[NUM_FIELDS * row : NUM_FIELDS * (row + 1) + 1]
     return replace(
         pool,
         forward=replace(
             forward,
-            tokens_T=tokens_KT.ravel(),
-            offsets=np.append(starts_KF.ravel(), tokens_KT.size),
+            tokens_T=np.where(tokens_T == word, np.int32(_NO_WORD), tokens_T),
+            offsets=offsets - offsets[0],
             lengths_NF=forward.lengths_NF[rows],
         ),
         vectors=pool.vectors.take(rows),

@@ -10,7 +10,7 @@ import torch
 
 import rankwell
 from rankwell.data.config import JudgmentsConfig, QueriesConfig, RankerConfig
-from rankwell.data.errors import ConfigError, DamagedVersion, InputError
+from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.records import Document
 from rankwell.ranker.declared import FEATURES, feature_names
 from rankwell.ranker.ensembles import widened
@@ -180,8 +180,3 @@ def test_a_prior_that_says_nothing_does_no_harm_and_none_counts_untrained(topics
     (folder / "rankwell.toml").write_text(config.replace('["visits"]', '["visit"]'))
     with pytest.raises(InputError, match=r"yes and no in 'visit'.* did you mean 'visits'"):
         train_ranker(folder)
-
-
-def test_a_prior_is_named_once():
-    with pytest.raises(ConfigError, match="names a field twice: a, a"):
-        RankerConfig(priors=("a", "a"))
