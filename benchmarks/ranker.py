@@ -28,12 +28,12 @@ from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
 from rankwell.ranker.boosting import fit_trees, learn_trees
-from rankwell.ranker.encoders import train_encoder, unseen_collections
+from rankwell.ranker.encoders import judged_rows, train_encoder, unseen_collections
 from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
 from rankwell.ranker.feature_files import measured_lists
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
-from rankwell.ranker.jobs import judged_rows, trained_on
+from rankwell.ranker.jobs import trained_on
 from rankwell.ranker.learning import CUT, TRUSTED_MIX, Example
 from rankwell.ranker.letor import examples_of as examples_of_lists
 from rankwell.ranker.letor import train_lists

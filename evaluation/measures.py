@@ -122,7 +122,7 @@ def ndcg(
     return values_Q
 
 
-def ideal_dcg(relevances: Iterable[int], k: int) -> float:
+def ideal_dcg(relevances: Iterable[float], k: int) -> float:
     """Returns the DCG@k of judged relevances in their best order.
 
     >>> round(ideal_dcg([0, 1, 3], 10), 4)

@@ -1,15 +1,19 @@
 """Ranking data as SVMlight's text, the form of LETOR: `label qid:q 1:value 2:value # comment`.
 
 A feature that a line leaves out is 0, as LightGBM and SVMlight read it; `nan` says that a value is
-missing. The names of the features stand in a comment above the lines.
+missing. The names of the features stand in a comment above the lines, and below it, as JSON, what
+else is to be said of all of them.
 
 Shapes: K documents of a query, F features.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 from rankwell.data.errors import InputError
 
 NAMES = "# features: "
+FACTS = "# facts: "
 _MAX_FEATURES = 100_000
 
 
@@ -38,8 +43,19 @@ class JudgedList:
     doc_ids: tuple[str, ...] = ()
 
 
-def write_svmlight(path: Path, names: Sequence[str], lists: Iterable[JudgedList]) -> int:
-    """Writes lists of documents; returns how many lines there are.
+def write_svmlight(
+    path: Path,
+    names: Sequence[str],
+    lists: Iterable[JudgedList],
+    facts: Mapping[str, Any] | None = None,
+) -> int:
+    """Writes lists of documents; returns how many lines of them there are.
+
+    Args:
+        path: the file.
+        names: of the features.
+        lists: of documents.
+        facts: about all of them, which `read_facts` gives back.
 
     Raises:
         InputError: the file cannot be written.
@@ -48,6 +64,8 @@ def write_svmlight(path: Path, names: Sequence[str], lists: Iterable[JudgedList]
     try:
         with path.open("w", encoding="utf-8") as file:
             file.write(f"{NAMES}{' '.join(names)}\n")
+            if facts is not None:
+                file.write(f"{FACTS}{json.dumps(facts)}\n")
             for one in lists:
                 for place, values in enumerate(one.features_KF.tolist()):
                     pairs = " ".join(f"{i}:{v:.7g}" for i, v in enumerate(values, 1) if v != 0)
@@ -92,6 +110,17 @@ def read_svmlight(path: Path) -> tuple[tuple[str, ...], list[JudgedList]]:
     if len(repeated) < len(lists):
         raise InputError(f"{path} has a query in two places; sort its lines by qid")
     return names, lists
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Reads what a file that can be read says of all its lines, nothing where it says nothing."""
+    with path.open(encoding="utf-8") as file:
+        for line in itertools.takewhile(lambda line: line.startswith("#"), file):
+            if line.startswith(FACTS):
+                with contextlib.suppress(ValueError):
+                    found = json.loads(line.removeprefix(FACTS))
+                    return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _quoted(name: str) -> str:

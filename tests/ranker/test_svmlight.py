@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from rankwell.data.errors import InputError
-from rankwell.ranker.svmlight import JudgedList, read_svmlight, with_width, write_svmlight
+from rankwell.ranker.svmlight import (
+    JudgedList,
+    read_facts,
+    read_svmlight,
+    with_width,
+    write_svmlight,
+)
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -40,6 +46,21 @@ def test_ids_may_hold_blanks_and_signs_that_part_columns(tmp_path):
     write_svmlight(tmp_path / "f.svm", ("x",), lists)
     _, found = read_svmlight(tmp_path / "f.svm")
     assert [(one.query_id, *one.doc_ids) for one in found] == [(n, f"doc {n}") for n in ids]
+
+
+def test_facts_stand_above_the_lines(tmp_path):
+    path, one = tmp_path / "f.svm", np.ones((1, 1), np.float32)
+    lists = [JudgedList("q", one, np.ones(1, np.float32))]
+    write_svmlight(path, ("x",), lists, {"fit": {"k1": 0.9}, "texts": {"q": "a\nü"}})
+    assert path.read_text().splitlines()[1] == (
+        '# facts: {"fit": {"k1": 0.9}, "texts": {"q": "a\\n\\u00fc"}}'
+    )
+    assert read_facts(path) == {"fit": {"k1": 0.9}, "texts": {"q": "a\nü"}}
+    names, [found] = read_svmlight(path)
+    assert (names, found.query_id) == (("x",), "q")
+    for other in ("1 qid:q 1:1\n# facts: {}\n", "# facts: [1]\n", "# facts: {\n"):
+        path.write_text(other)
+        assert read_facts(path) == {}
 
 
 def test_a_file_without_names_is_as_wide_as_its_last_feature(tmp_path):
