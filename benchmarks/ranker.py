@@ -23,7 +23,7 @@ from rankwell.data.config import Config, RankerConfig, load_config
 from rankwell.data.judgments import load_judgments
 from rankwell.data.readers import read_queries
 from rankwell.data.versions import Version, VersionStore
-from rankwell.evaluation.measures import ndcg
+from rankwell.evaluation.measures import ndcg_of_scores
 from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
@@ -54,11 +54,8 @@ ENCODER = " after train encoder"
 
 def figures(scores: list[np.ndarray], examples: list[Example]) -> np.ndarray:
     """Returns nDCG@10 of each list in the order of some scores."""
-    values = []
-    for scores_K, example in zip(scores, examples, strict=True):
-        best = np.argsort(-scores_K, kind="stable")[:CUT]
-        values.append(ndcg(example.labels_K[best][None], np.array([example.ideal]), CUT)[0])
-    return np.array(values)
+    pairs = zip(scores, examples, strict=True)
+    return np.array([ndcg_of_scores(scores_K, e.labels_K, e.ideal, CUT) for scores_K, e in pairs])
 
 
 def letor(name: str, seeds: int) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from rankwell.data.progress import Progress, silent
 from rankwell.data.readers import read_queries
 from rankwell.data.versions import VersionStore
 from rankwell.evaluation.judged import judgments_hash
-from rankwell.evaluation.measures import ideal_dcg, ndcg
+from rankwell.evaluation.measures import ideal_dcg, ndcg_of_scores
 from rankwell.ranker.encoders import judged_rows, unseen_collections
 from rankwell.ranker.examples import judged_queries
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.learning import CUT, Example
-from rankwell.ranker.letor import ListRanker, train_lists
+from rankwell.ranker.letor import ListRanker, examples_of, train_lists
 from rankwell.ranker.opening import open_version
 from rankwell.ranker.rankers import check_features
 from rankwell.ranker.svmlight import (
@@ -231,10 +231,9 @@ def train_on_lists(
 
 def measured_lists(ranker: ListRanker, lists: list[JudgedList]) -> float:
     """Returns the mean nDCG@10 over the lists with a relevant document."""
-    values = []
-    for one in lists:
-        if one.labels_K.max() > 0:
-            best = np.argsort(-ranker.scores(one.features_KF), kind="stable")[:CUT]
-            ideal = np.array([ideal_dcg([int(label) for label in one.labels_K], CUT)])
-            values.append(float(ndcg(one.labels_K[best][None], ideal, CUT)[0]))
+    values = [
+        ndcg_of_scores(ranker.scores(e.features_KF), e.labels_K, e.ideal, CUT)
+        for e in examples_of(lists)
+        if e.ideal > 0
+    ]
     return float(np.mean(values)) if values else 0.0

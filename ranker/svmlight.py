@@ -23,6 +23,7 @@ from rankwell.data.errors import InputError
 
 NAMES = "# features: "
 FACTS = "# facts: "
+MAX_LABEL = 1000
 _MAX_FEATURES = 100_000
 
 
@@ -33,7 +34,7 @@ class JudgedList:
     Attributes:
         query_id: of the query.
         features_KF: float32; NaN where a value is missing.
-        labels_K: float32; relevance, 0 and up.
+        labels_K: float32; relevance, from 0 to MAX_LABEL; fractions count as such.
         doc_ids: of the documents, where they are known.
     """
 
@@ -161,8 +162,11 @@ def _row(path: Path, number: int, content: str, note: str) -> _Row:
         raise InputError(
             f"line {number} of {path} cannot be read; expected `1 qid:7 1:0.5 2:3`"
         ) from None
-    if not np.isfinite(relevance) or relevance < 0:
-        raise InputError(f"line {number} of {path} has label {label}; labels are 0 and up")
+    if not 0 <= relevance <= MAX_LABEL:
+        raise InputError(
+            f"line {number} of {path} has label {label}; labels are from 0 to {MAX_LABEL}: bring "
+            "them onto a smaller scale"
+        )
     if values and not 1 <= min(values) <= max(values) <= _MAX_FEATURES:
         raise InputError(
             f"line {number} of {path} has feature {min(values)} or {max(values)}; features are "
