@@ -34,7 +34,7 @@ from rankwell.indexer.engines import (
     open_lexical,
 )
 from rankwell.indexer.vectors import open_words
-from rankwell.ranker.budget import CostModel, WithinBudget
+from rankwell.ranker.budget import WithinBudget, ranking_cost
 from rankwell.ranker.completion import Titles
 from rankwell.ranker.deadlines import InTime
 from rankwell.ranker.fit import FirstStageFit
@@ -97,7 +97,7 @@ class VersionReader:
         self._patience_s = cluster.timeout_ms / 1000
         self._dense = open_dense(version, self._lexical, self.config.vectors.device)
         self.ranker = self._opened_ranker() if with_ranker else None
-        self._cost = CostModel()
+        self._cost = ranking_cost()
         fit = self._fit()
         self.scorer = Scorer(fit.lexical(self.config.lexical), fit.lexical_weight)
         self.first_stage = self._first_stage()
