@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import rankwell
-from rankwell.data.config import RankerConfig, load_config, render_config
+from rankwell.data.config import load_config, render_config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
@@ -15,7 +15,6 @@ from rankwell.indexer.retraining import retrain_words
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import ranker_again, train_ranker
-from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import BoostedRanker
 
 WEIGHTS = "ranker/ranker.safetensors"
@@ -297,11 +296,3 @@ def test_without_judgments_the_ranker_that_ships_orders(folder):
         assert collection.stage_names[-1] == "ranked"
         assert collection.ranker.fit == FirstStageFit(0.9, 0.4, 0.8)
         assert collection.search("topic3 in a tunnel").hits[0].doc_id.startswith("d3-")
-
-
-def test_queries_that_the_shipped_ranker_learnt_from_start_from_nothing():
-    seen = "what problems of heat conduction in composite slabs have been solved so far ."
-    config = RankerConfig()
-    assert starting_network(config, ["another query"]) is not None
-    assert starting_network(config, ["another query", seen.upper()]) is None
-    assert starting_network(RankerConfig(pretrained=False)) is None
