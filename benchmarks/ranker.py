@@ -26,18 +26,18 @@ from rankwell.data.config import Config, RankerConfig, load_config
 from rankwell.data.judgments import load_judgments
 from rankwell.data.readers import read_queries
 from rankwell.data.versions import Version, VersionStore
-from rankwell.evaluation.measures import ndcg
+from rankwell.evaluation.measures import ndcg_of_scores
 from rankwell.evaluation.significance import paired_test
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir, config_of_files, write_config
 from rankwell.ranker.boosting import fit_trees, learn_trees
 from rankwell.ranker.declared import FEATURES, QUERY
-from rankwell.ranker.encoders import train_encoder, unseen_collections
+from rankwell.ranker.encoders import judged_rows, train_encoder, unseen_collections
 from rankwell.ranker.examples import examples_of, first_stage_of, judged_queries
 from rankwell.ranker.feature_files import measured_lists
 from rankwell.ranker.first_stage import fitted_first_stage
 from rankwell.ranker.fit import FirstStageFit
-from rankwell.ranker.jobs import judged_rows, trained_on
+from rankwell.ranker.jobs import trained_on
 from rankwell.ranker.learning import CUT, TRUSTED_MIX, Example, learn, pretrain
 from rankwell.ranker.letor import examples_of as examples_of_lists
 from rankwell.ranker.letor import train_lists
@@ -73,11 +73,8 @@ GROUPS = {
 
 def figures(scores: list[np.ndarray], examples: list[Example]) -> np.ndarray:
     """Returns nDCG@10 of each list in the order of some scores."""
-    values = []
-    for scores_K, example in zip(scores, examples, strict=True):
-        best = np.argsort(-scores_K, kind="stable")[:CUT]
-        values.append(ndcg(example.labels_K[best][None], np.array([example.ideal]), CUT)[0])
-    return np.array(values)
+    pairs = zip(scores, examples, strict=True)
+    return np.array([ndcg_of_scores(scores_K, e.labels_K, e.ideal, CUT) for scores_K, e in pairs])
 
 
 def letor(name: str, seeds: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from rankwell.data.judgments import load_judgments
 from rankwell.data.readers import read_queries
 from rankwell.data.versions import ENCODER, VersionStore
 from rankwell.embeddings.transformer_files import MODEL
-from rankwell.evaluation.measures import ideal_dcg, ndcg
+from rankwell.evaluation.measures import ideal_dcg, ndcg_of_scores
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.starting import config_of_beir
 from rankwell.ranker.collection import Collection
@@ -78,12 +78,11 @@ def best_weight(opened: Collection, folder: Path, queries: set[str] | None = Non
         scored = ranking.scored
         rows = opened.documents.rows_of(list(labels))
         by_row = dict(zip(rows.tolist(), labels.values(), strict=True))
-        ideal = np.array([ideal_dcg(labels.values(), CUT)])
+        labels_K = np.array([by_row.get(row, 0) for row in scored.rows_K.tolist()], float)
+        ideal = ideal_dcg(labels.values(), CUT)
         for weight in WEIGHTS:
             fused_K = weight * scored.lexical_K + (1 - weight) * scored.dense_K
-            best = scored.rows_K[np.argsort(-fused_K, kind="stable")[:CUT]]
-            found = np.array([[by_row.get(row, 0) for row in best.tolist()]], float)
-            values[weight].append(float(ndcg(found, ideal, CUT)[0]))
+            values[weight].append(ndcg_of_scores(fused_K, labels_K, ideal, CUT))
     means = {weight: float(np.mean(of)) for weight, of in values.items()}
     print("  nDCG@10 on training claims by weight:", {w: round(m, 4) for w, m in means.items()})
     return max(means, key=lambda weight: means[weight])

@@ -122,7 +122,22 @@ def ndcg(
     return values_Q
 
 
-def ideal_dcg(relevances: Iterable[int], k: int) -> float:
+def ndcg_of_scores(
+    scores_L: NDArray[np.floating], labels_L: NDArray[np.floating], ideal: float, k: int
+) -> float:
+    """Returns nDCG@k of one list in the order of some scores, ties in the order of the list.
+
+    Args:
+        scores_L: the higher, the better.
+        labels_L: labels of the same documents.
+        ideal: the ideal DCG@k.
+        k: the cut.
+    """
+    best = np.argsort(-scores_L, kind="stable")[:k]
+    return float(ndcg(labels_L[best][None], np.array([ideal]), k)[0])
+
+
+def ideal_dcg(relevances: Iterable[float], k: int) -> float:
     """Returns the DCG@k of judged relevances in their best order.
 
     >>> round(ideal_dcg([0, 1, 3], 10), 4)

@@ -188,7 +188,7 @@ class AttachedCollection(Collection):
         except Unavailable as error:
             self._showing.skipped()
             return documents, (f"without the documents' fields: {error}",)
-        self._showing.learn(time.perf_counter() - started)
+        self._showing.learn((time.perf_counter() - started) * 1000)
         pairs = zip(documents, keys, strict=True)
         return [replace(document, fields=fields.get(key, {})) for document, key in pairs], ()
 
@@ -257,7 +257,9 @@ class Attached(NamedStage):
         )
         request = replace(request, terms=resolve(request.query, pool.forward))
         if request.deadline is not None:  # the page will ask for the fields of its documents
-            request = replace(request, deadline=request.deadline - self.showing.seconds)
+            request = replace(
+                request, deadline=request.deadline - self.showing.milliseconds() / 1000
+            )
         scored = self.scorer.scored(np.arange(len(documents)), pool, request.terms, request)
         whole = scored.take(np.array([row_of[key] for key in unfiltered.by_key], np.int64))
         indexes = tuple(index for index, _ in together)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from rankwell.data.config import RankerConfig
 from rankwell.data.errors import InputError
 from rankwell.data.progress import Progress, silent
-from rankwell.evaluation.measures import ndcg
+from rankwell.evaluation.measures import ndcg_of_scores
 from rankwell.ranker.learning import CUT, MIN_QUERIES, Example
 from rankwell.ranker.rankers import lightgbm
+from rankwell.ranker.svmlight import MAX_LABEL
 
 LEAVES = (7, 15, 31)
 LEAST_ROWS = (10, 50)
@@ -74,7 +75,8 @@ def learn_trees(
         progress: told of the grid.
 
     Raises:
-        InputError: too few queries have a relevant document among their candidates.
+        InputError: too few queries have a relevant document among their candidates, or a label is
+            a fraction or huge.
         MissingPackage: LightGBM is not installed.
     """
     lightgbm()
@@ -84,6 +86,7 @@ def learn_trees(
             f"{len(examples)} judged queries have a relevant document among their candidates; "
             f"a ranker needs {MIN_QUERIES} at least"
         )
+    _check_labels(examples)
     held_Q = np.array([e.query_id in held_out_queries for e in examples])
     if held_out_queries:
         parts = [held_Q]
@@ -151,5 +154,15 @@ def _figure(booster: Any, example: Example, trees: int) -> float:
 
 
 def _ndcg(example: Example, scores_K: NDArray[Any]) -> float:
-    best = np.argsort(-scores_K, kind="stable")[:CUT]
-    return float(ndcg(example.labels_K[best][None], np.array([example.ideal]), CUT)[0])
+    return ndcg_of_scores(scores_K, example.labels_K, example.ideal, CUT)
+
+
+def _check_labels(examples: Sequence[Example]) -> None:
+    """Checks what LightGBM makes a table of gains by: whole labels that are not huge."""
+    for one in examples:
+        for label in one.labels_K.tolist():
+            if label != int(label) or label > MAX_LABEL:
+                raise InputError(
+                    f"query '{one.query_id}' has a judgment of {label:g}; boosted trees take whole "
+                    f'numbers up to {MAX_LABEL}: round them, or learn with [ranker] model = "deep"'
+                )

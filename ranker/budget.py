@@ -1,12 +1,12 @@
 """Ranking within a deadline: as many candidates as time is left for, or none.
 
-A model call cannot be interrupted, so its cost is predicted: from the words of the candidates,
-their number and the query's terms, corrected by what the calls before took.
+A model call cannot be interrupted, so its cost is predicted: from the documents whose features it
+needs, which are those of the reference list too, their words and the query's terms, at the pace of
+the calls before.
 
-Shapes: K candidates.
+Shapes: K candidates, R reference documents.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,48 +14,44 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rankwell.ranker.deadlines import Cost
 from rankwell.ranker.pipeline import Stage
 from rankwell.ranker.ranking import Ranking
 
 FEWEST = 10  # ranking fewer candidates changes no page
 
-# milliseconds on one core of 2.5 GHz, before anything was measured here
+# milliseconds on one core of 2.5 GHz
 _FIXED_MS = 1.5
-_CANDIDATE_MS = 0.004
+_DOCUMENT_MS = 0.004
 _WORD_MS = 8e-6
 _WORD_AND_TERM_MS = 4e-6
-_MEMORY = 0.9
-_MOST_OFF = 10.0
-# ranking that is always skipped would never be measured again, after one slow spell
-_FORGETTING = 0.95
 _SAFETY = 1.3
 
 
-class CostModel:
-    """Predicts what ranking costs; safe to use from several threads."""
+def ranking_cost() -> Cost:
+    """Returns what learns the pace of ranking here, by sizes of `sizes`."""
+    return Cost(1.0)
 
-    def __init__(self) -> None:
-        """Knows nothing of this machine yet."""
-        self._factor = 1.0
-        self._learning = threading.Lock()
 
-    def milliseconds(self, num_words_K: NDArray[np.int64], num_terms: int) -> NDArray[np.float64]:
-        """Returns the predicted cost of the first 1, 2, ... K candidates: float64 [K]."""
-        each_K = _CANDIDATE_MS + num_words_K * (_WORD_MS + num_terms * _WORD_AND_TERM_MS)
-        total_K: NDArray[np.float64] = _SAFETY * self._factor * (_FIXED_MS + np.cumsum(each_K))
-        return total_K
+def sizes(
+    num_words_K: NDArray[np.int64],
+    known_K: NDArray[np.bool_],
+    num_words_R: NDArray[np.int64],
+    num_terms: int,
+) -> NDArray[np.float64]:
+    """Returns how much work it is to rank the first 1, 2, ... K candidates: float64 [K].
 
-    def skipped(self) -> None:
-        """Forgets a little of a slow spell, so that ranking is tried again some day."""
-        with self._learning:
-            self._factor = max(1.0, self._factor * _FORGETTING)
-
-    def learn(self, predicted_ms: float, taken_ms: float) -> None:
-        """Takes in what a call took that was predicted to take so much."""
-        with self._learning:
-            # a factor, and within bounds: the first call of a process loads what others find loaded
-            off = _SAFETY * taken_ms / max(predicted_ms, 1e-6)
-            self._factor *= min(max(off, 1 / _MOST_OFF), _MOST_OFF) ** (1 - _MEMORY)
+    Args:
+        num_words_K: int64; the words of each candidate.
+        known_K: bool; whether it is in the reference list, whose features are there anyway.
+        num_words_R: int64; the words of each document of the reference list.
+        num_terms: of the query.
+    """
+    by_word = _WORD_MS + num_terms * _WORD_AND_TERM_MS
+    reference = len(num_words_R) * _DOCUMENT_MS + num_words_R.sum() * by_word
+    each_K = np.where(known_K, 0.0, _DOCUMENT_MS + num_words_K * by_word)
+    total_K: NDArray[np.float64] = _FIXED_MS + reference + np.cumsum(each_K)
+    return total_K
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +66,48 @@ class WithinBudget(Stage):
 
     ranked: Stage
     num_words_of: Callable[[Ranking], NDArray[np.int64]]
-    cost: CostModel
+    cost: Cost
 
     def __call__(self, ranking: Ranking) -> Ranking:
         """Ranks all, or the first ones, or none, and says so where it is not all."""
-        num_terms = len(ranking.request.terms.ids_T)
-        predicted_K = self.cost.milliseconds(self.num_words_of(ranking), num_terms)
-        num_candidates = len(predicted_K)
-        deadline = ranking.request.deadline
-        if deadline is not None and num_candidates:
-            left_ms = (deadline - time.perf_counter()) * 1000
+        sizes_K, request = self._sizes(ranking), ranking.request
+        fitting = num_candidates = len(sizes_K)
+        why = "the deadline was near"
+        if request.num_ranked is not None:
+            fitting, why = min(request.num_ranked, num_candidates), "as for the page before"
+        elif request.deadline is not None and num_candidates:
+            predicted_K = sizes_K * self.cost.milliseconds(_SAFETY)
+            left_ms = (request.deadline - time.perf_counter()) * 1000
             fitting = int(np.searchsorted(predicted_K, left_ms, side="right"))
-            if fitting < min(FEWEST, num_candidates):
+            fewest = min(FEWEST, num_candidates)
+            if fitting < fewest:
                 self.cost.skipped()
                 note = (
-                    f"not ranked: the deadline left {max(left_ms, 0):.1f} ms, and "
-                    f"{min(FEWEST, num_candidates)} candidates would have taken "
-                    f"{predicted_K[min(FEWEST, num_candidates) - 1]:.1f}"
+                    f"not ranked: the deadline left {max(left_ms, 0):.1f} ms, and {fewest} "
+                    f"candidates would have taken {predicted_K[fewest - 1]:.1f}"
                 )
                 return replace(ranking, degraded=(*ranking.degraded, note))
-            if fitting < num_candidates:
-                note = f"ranked {fitting} of {num_candidates} candidates: the deadline was near"
-                head = self._timed(ranking.first(fitting), predicted_K[fitting - 1])
-                return _with_rest(head, ranking, fitting, note)
-        return self._timed(ranking, predicted_K[-1] if num_candidates else 0.0)
+        if fitting == num_candidates:
+            return self._timed(ranking, sizes_K)
+        note = f"ranked {fitting} of {num_candidates} candidates: {why}"
+        head = self._timed(ranking.first(fitting), sizes_K[:fitting])
+        return _with_rest(head, ranking, fitting, note)
 
-    def _timed(self, ranking: Ranking, predicted_ms: float) -> Ranking:
+    def _sizes(self, ranking: Ranking) -> NDArray[np.float64]:
+        reference = ranking.reference
+        assert reference is not None
+        return sizes(
+            self.num_words_of(ranking),
+            np.isin(ranking.scored.rows_K, reference.rows_K),
+            self.num_words_of(replace(ranking, scored=reference)),
+            len(ranking.request.terms.ids_T),
+        )
+
+    def _timed(self, ranking: Ranking, sizes_K: NDArray[np.float64]) -> Ranking:
         started = time.perf_counter()
         after = self.ranked(ranking)
-        if predicted_ms:
-            self.cost.learn(predicted_ms, (time.perf_counter() - started) * 1000)
+        if len(sizes_K):
+            self.cost.learn((time.perf_counter() - started) * 1000, float(sizes_K[-1]))
         return after
 
 

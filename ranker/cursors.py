@@ -1,8 +1,8 @@
 """Cursors: where the next page of a search starts.
 
-A cursor holds the version, the stage whose order is paged, the number of hits shown and the last of
-them, and a digest of what was asked. Scores depend on no other candidate, so that documents which
-come and go between two pages neither repeat a hit nor hide one.
+A cursor holds the version, the stage whose order is paged, what a deadline left of the stages, the
+number of hits shown and the last of them, and a digest of what was asked. Scores depend on no other
+candidate, so that documents which come and go between two pages neither repeat a hit nor hide one.
 
 Shapes: K candidates.
 """
@@ -11,8 +11,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from rankwell.data.errors import InputError, StaleCursor
+from rankwell.ranker.ranking import Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Cursor:
         stage: whose order it is.
         shown: how many hits there were until here.
         doc_id: of the last one.
+        ranked: how many candidates were ranked, None where all were.
+        skipped: the stages that were skipped.
     """
 
     version: str
@@ -39,11 +42,26 @@ class Cursor:
     stage: str
     shown: int
     doc_id: str
+    ranked: int | None = None
+    skipped: tuple[str, ...] = ()
+
+    def of(self, ranking: Ranking, stages: Container[str]) -> "Cursor":
+        """Returns the cursor of a page of a ranking, by the stages that it came through.
+
+        Args:
+            ranking: what is paged.
+            stages: whose order can be paged.
+        """
+        left = {of.time.name: of.time.candidates for of in ranking.trail}
+        stage = [name for name in left if name in stages][-1]
+        in_part = stage == "ranked" and left["ranked"] < left["fused"]
+        ranked = left["ranked"] if in_part else None
+        return replace(self, stage=stage, ranked=ranked, skipped=ranking.skipped)
 
     def encoded(self) -> str:
         """Returns the text that a client sends back."""
-        content = [self.version, self.asked, self.stage, self.shown, self.doc_id]
-        return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+        content = orjson.dumps(astuple(self))
+        return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
     @classmethod
     def read(cls, text: str, version: str, asked: str, stage: str | None = None) -> "Cursor":
@@ -62,8 +80,12 @@ class Cursor:
         try:
             content = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", True))
             cursor = cls(*content)
-            sound = all(isinstance(part, str) for part in content[:3] + content[4:])
-            if not sound or type(cursor.shown) is not int or cursor.shown < 1:
+            cursor = replace(cursor, skipped=tuple(cursor.skipped))
+            names = (cursor.version, cursor.asked, cursor.stage, cursor.doc_id, *cursor.skipped)
+            counts = (cursor.shown, 1 if cursor.ranked is None else cursor.ranked)
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError
+            if not all(type(count) is int and count >= 1 for count in counts):
                 raise ValueError
         except (ValueError, TypeError, binascii.Error):
             raise InputError(

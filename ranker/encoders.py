@@ -48,6 +48,7 @@ from rankwell.indexer.labels import labels_of
 from rankwell.indexer.retraining import AddedRanker, publish_encoder, trained_on
 from rankwell.indexer.vector_parts import write_vectors
 from rankwell.ranker.collection import Collection
+from rankwell.ranker.examples import JudgedQuery
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.learning import CUT
 from rankwell.ranker.opening import open_version
@@ -203,6 +204,12 @@ def _fitted(
     if not isinstance(encoder, StaticEncoder):
         return encoder
     return replace(encoder, facts={**encoder.facts, **of_words})
+
+
+def judged_rows(collection: Collection, query: JudgedQuery) -> Judged:
+    """Returns what an encoder learns from a query: documents that the version holds itself."""
+    rows = collection.documents.rows_of(query.relevant)
+    return Judged(query.text, tuple(rows[rows >= 0].tolist()))
 
 
 def judged_pairs(collection: Collection, pairs: Iterable[tuple[str, str]]) -> list[Judged]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwell.data.config import LexicalConfig
-from rankwell.evaluation.measures import ndcg
+from rankwell.evaluation.measures import ndcg_of_scores
 from rankwell.ranker.examples import FirstStage
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.learning import CUT, safe_gain
@@ -61,12 +61,11 @@ def _values(
     first = of.scored(Scorer(before.lexical(lexical), before.lexical_weight))
     rows_K = first.rows_K[np.argsort(-first.fused_K, kind="stable")[:_DEPTH]]
     near = replace(of, rows_K=rows_K)
-    labels_K, ideal = of.labels_of(rows_K), np.array([of.query.ideal])
+    labels_K = of.labels_of(rows_K)
     values_GW = np.empty((len(pairs), len(weights)))
     for g, (k1, b) in enumerate(pairs):
         scored = near.scored(Scorer(replace(lexical, k1=k1, b=b), 1.0))
         for w, weight in enumerate(weights):
             fused_K = weight * scored.lexical_K + (1 - weight) * scored.dense_K
-            best = np.argsort(-fused_K, kind="stable")[:CUT]
-            values_GW[g, w] = ndcg(labels_K[best][None], ideal, CUT)[0]
+            values_GW[g, w] = ndcg_of_scores(fused_K, labels_K, of.query.ideal, CUT)
     return values_GW

@@ -17,7 +17,6 @@ from rankwell.data.release import Gate
 from rankwell.data.versions import EVALUATION, RANKER, Version, VersionStore
 from rankwell.evaluation.judged import judgments_hash
 from rankwell.indexer.building import PARTS
-from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import WITHOUT_RANKER
 from rankwell.indexer.releasing import refusal, release
@@ -25,7 +24,7 @@ from rankwell.indexer.retraining import AddedRanker
 from rankwell.indexer.space import room_on
 from rankwell.ranker.boosting import learn_trees
 from rankwell.ranker.collection import Collection
-from rankwell.ranker.encoders import unseen_collections
+from rankwell.ranker.encoders import judged_rows, unseen_collections
 from rankwell.ranker.examples import (
     JudgedQuery,
     examples_of,
@@ -120,7 +119,7 @@ def train_ranker(
 
     Raises:
         InputError: there are too few judged queries, or documents to make queries of, or the file
-            has other features.
+            was made of something else.
         Refused: the gate did not let the version pass; it is kept, the live one stays.
     """
     config = load_config(folder)
@@ -185,10 +184,7 @@ def _trained(
     """Returns a ranker trained on a file of features, or on what a collection has."""
     collection.pool.priors.check(collection.documents)
     if features is not None:
-        fit = FirstStageFit.configured(collection.config)
-        encoder, priors = collection.encoder.fingerprint, config.ranker.priors
-        examples = read_examples(features, priors)
-        return trained_on(examples, frozenset(), fit, encoder, config, progress, priors=priors)
+        return _trained_on_file(features, collection.encoder.fingerprint, config, progress)
     if not (with_judgments and load_judgments(config.judgments, "train", collection.folder)):
         return _trained_on_documents(collection, config, progress)
     train, dev, warnings = _judged_queries(collection, config, collection.folder)
@@ -202,6 +198,18 @@ def _trained(
         judgments={query.query_id: judgments_hash(query.labels) for query in (*train, *dev)},
         warnings=warnings,
     )
+
+
+def _trained_on_file(features: Path, encoder: str, config: Config, progress: Progress) -> Trained:
+    """Returns a ranker trained on a file of features, over the first stage that they come from."""
+    priors = config.ranker.priors
+    examples, origin = read_examples(features, encoder, priors)
+    texts = origin.texts.values()
+    trained = trained_on(
+        examples, frozenset(), origin.fit, encoder, config, progress, texts, priors
+    )
+    missed = (e.query_id for e in examples if e.ideal > 0 and e.query_id not in trained.fused)
+    return replace(trained, missed=tuple(missed), judgments=origin.judgments)
 
 
 def _trained_on_documents(collection: Collection, config: Config, progress: Progress) -> Trained:
@@ -256,7 +264,7 @@ def _added(trained: Trained, config: Config, folder: Path) -> AddedRanker:
         "on": "training queries, each by rankers that did not see it",
         "fused": {**missed, **trained.fused},
         "ranked": {**missed, **trained.ranked},
-        **({"judgments": trained.judgments} if trained.judgments else {}),  # none of a file
+        "judgments": trained.judgments,
     }
     (folder / EVALUATION).write_text(json.dumps(figures, indent=1) + "\n")
     return added
@@ -284,12 +292,6 @@ def _judged_queries(
             " check that both use the same ids"
         )
     return judged, judged_queries(dev, texts), warnings
-
-
-def judged_rows(collection: Collection, query: JudgedQuery) -> Judged:
-    """Returns what an encoder learns from a query: documents that the version holds itself."""
-    rows = collection.documents.rows_of(query.relevant)
-    return Judged(query.text, tuple(rows[rows >= 0].tolist()))
 
 
 def _learn(

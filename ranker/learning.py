@@ -189,8 +189,13 @@ def _held_out(
 
 
 def safe_gain(gains_Q: NDArray[np.float64], errors: float = 1.0) -> float:
-    """Returns the mean gain less its standard error: few queries must gain much to be believed."""
-    return float(gains_Q.mean() - errors * gains_Q.std() / np.sqrt(len(gains_Q)))
+    """Returns the mean gain less its standard error: few queries must gain much to be believed.
+
+    One query, or a few that gain the same, say nothing of how gains vary: then as much as they are.
+    """
+    mean = gains_Q.mean()
+    deviation = gains_Q.std() if np.ptp(gains_Q) else abs(mean)
+    return float(mean - errors * deviation / np.sqrt(len(gains_Q)))
 
 
 def _chosen(

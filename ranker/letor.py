@@ -170,14 +170,23 @@ def train_lists(
 
 
 def examples_of(lists: Sequence[JudgedList], scale: ListScale | None = None) -> list[Example]:
-    """Returns lists as what rankers learn from, with their features scaled or as they are."""
-    return [
-        Example(
-            one.query_id,
-            one.features_KF if scale is None else scale.scaled(one.features_KF),
-            np.zeros(len(one.labels_K), np.float32),
-            one.labels_K,
-            ideal_dcg([int(label) for label in one.labels_K], CUT),
+    """Returns lists as what rankers learn from, with their features scaled or as they are.
+
+    Their documents are shuffled, always alike: files are often sorted by label, and equal scores
+    leave documents as they stand.
+    """
+    rng = np.random.default_rng(0)
+    examples = []
+    for one in lists:
+        order = rng.permutation(len(one.labels_K))
+        features_KF, labels_K = one.features_KF[order], one.labels_K[order]
+        examples.append(
+            Example(
+                one.query_id,
+                features_KF if scale is None else scale.scaled(features_KF),
+                np.zeros(len(labels_K), np.float32),
+                labels_K,
+                ideal_dcg(labels_K.tolist(), CUT),
+            )
         )
-        for one in lists
-    ]
+    return examples

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.config import Config, config_from_mapping
 from rankwell.data.progress import Progress, silent
-from rankwell.evaluation.measures import ndcg
+from rankwell.evaluation.measures import ndcg, ndcg_of_scores
 from rankwell.ranker.collection import Collection
 from rankwell.ranker.examples import (
     FirstStage,
@@ -231,8 +231,7 @@ class RankedObjective(Objective):
         values_Q = np.empty(len(others))
         for place, of in enumerate(self._examples(config, fitted, others)[0]):
             scores_K = ranker.corrected(of.features_KF, of.base_K)
-            order = np.argsort(-scores_K, kind="stable")[:CUT]
-            values_Q[place] = ndcg(of.labels_K[order][None], np.array([of.ideal]), CUT)[0]
+            values_Q[place] = ndcg_of_scores(scores_K, of.labels_K, of.ideal, CUT)
         return values_Q
 
     def _examples(

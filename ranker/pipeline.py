@@ -251,8 +251,11 @@ class Fuse(NamedStage):
             return fused_order(ranking, ranking.scored, self.method)
         unfiltered = self(Ranking.start(replace(ranking.request, mask_N=None)))
         fused = fused_order(ranking, ranking.scored, self.method, unfiltered.scored)
-        degraded = ranking.degraded or unfiltered.degraded  # said once, of whichever search
-        return replace(fused, reference=unfiltered.reference, degraded=degraded)
+        # said once, of whichever search
+        degraded = ranking.degraded or unfiltered.degraded
+        skipped = ranking.skipped or unfiltered.skipped
+        reference = unfiltered.reference
+        return replace(fused, reference=reference, degraded=degraded, skipped=skipped)
 
 
 def fuse(lexical: Stage, dense: Stage, method: str = "convex") -> Fuse:

@@ -111,11 +111,14 @@ def main() -> None:
         network = pretrained_network(sources.values(), progress)
     ranker = DeepRanker(network, FirstStageFit.configured(Config()), TRUSTED_MIX, ANY_ENCODER)
     ranker.save(options.out)
-    queries = [query.text for query in read_queries(samples / "cranfield" / "queries.jsonl")]
-    hashes = sorted(map(query_hash, queries))
+    learnt = {e.query_id for e in sources["cranfield"] if e.labels_K.max(initial=0) > 0}
+    queries = read_queries(samples / "cranfield" / "queries.jsonl")
+    hashes = sorted(query_hash(query.text) for query in queries if query.query_id in learnt)
     (options.out / LEARNT).write_text(json.dumps(hashes, indent=1) + "\n")
     card = (root / "ranker" / "pretrained" / CARD).read_text(encoding="utf-8")
-    learnt = {name: len(of) for name, of in sources.items()}
+    learnt = {
+        name: sum(bool(e.labels_K.max(initial=0) > 0) for e in of) for name, of in sources.items()
+    }
     (options.out / CARD).write_text(_with_table(card, learnt), encoding="utf-8")
     for name, examples in sources.items():
         err.print(f"{name}: {len(examples)} queries")

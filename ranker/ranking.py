@@ -37,6 +37,9 @@ class Request:
         due: when candidates from elsewhere are due, as time.perf_counter() has it: all requests
             of a search to a cluster share that time.
         deadline: when the answer is due; None: whenever.
+        skipped: the stages that the page before did without, so that this one does too.
+        num_ranked: how many candidates were ranked for the page before; None: all that there is
+            time for are.
         stopped: whether nobody waits for the answer any more; None: somebody always does.
     """
 
@@ -50,6 +53,8 @@ class Request:
     without_lexical: bool = False
     due: float = math.inf
     deadline: float | None = None
+    skipped: tuple[str, ...] = ()
+    num_ranked: int | None = None
     stopped: Callable[[], bool] | None = None
 
     @property
@@ -126,6 +131,7 @@ class Ranking:
         features_KF: float32; None before the features stage.
         trail: what each stage left, in order.
         degraded: what the search had to do without, as sentences.
+        skipped: the stages among it, by name.
         found: the documents whose rows these are, where they are not the collection's.
     """
 
@@ -136,6 +142,7 @@ class Ranking:
     features_KF: NDArray[np.float32] | None = None
     trail: tuple[Left, ...] = ()
     degraded: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     found: Found | None = None
 
     @classmethod
@@ -161,6 +168,11 @@ class Ranking:
             scores_K=self.scores_K[places],
             features_KF=None if self.features_KF is None else self.features_KF[places],
         )
+
+    def without(self, stage: str, note: str) -> "Ranking":
+        """Returns these candidates as they are, with a note that a stage was skipped."""
+        skipped = (*self.skipped, stage)
+        return replace(self, degraded=(*self.degraded, note), skipped=skipped)
 
     def followed_by(self, rest: Scored, scores_K: NDArray[np.float32], note: str) -> "Ranking":
         """Returns these candidates with others behind them, which have no features.

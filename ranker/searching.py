@@ -226,7 +226,7 @@ class Searchable(ABC):
             if asked.cursor is not None
             else None
         )
-        # pages go on in the order that the first one has, whether or not that makes the deadline
+        # pages go on in the order that the first one has, whether or not that makes a deadline
         stage = self._stage(cursor.stage if cursor else asked.stage)
         deadline = started + asked.deadline_ms / 1000 if asked.deadline_ms and not cursor else None
         prepared = time.perf_counter()
@@ -235,6 +235,8 @@ class Searchable(ABC):
             without_lexical=self._without_lexical,
             due=request.due if deadline is None else min(request.due, deadline),
             deadline=deadline,
+            skipped=cursor.skipped if cursor else (),
+            num_ranked=cursor.ranked if cursor else None,
             stopped=asked.stopped,
         )
         ranking = stage(Ranking.start(request))
@@ -256,10 +258,8 @@ class Searchable(ABC):
             hits = self._with_duplicates(hits, ranking, order, here)
         next_cursor = None
         if without is None and hits and here.stop < len(order.rows_K):
-            served = [left.time.name for left in ranking.trail if left.time.name in self.stages]
-            shown += len(hits)
-            end = Cursor(self.version.name, asked.digest, served[-1], shown, hits[-1].doc_id)
-            next_cursor = end.encoded()
+            end = Cursor(self.version.name, asked.digest, "", shown + len(hits), hits[-1].doc_id)
+            next_cursor = end.of(ranking, self.stages).encoded()
         explanations: tuple[Explanation, ...] = ()
         if asked.explain:
             explanations = explanations_of(

@@ -1,15 +1,19 @@
 """Ranking data as SVMlight's text, the form of LETOR: `label qid:q 1:value 2:value # comment`.
 
 A feature that a line leaves out is 0, as LightGBM and SVMlight read it; `nan` says that a value is
-missing. The names of the features stand in a comment above the lines.
+missing. The names of the features stand in a comment above the lines, and below it, as JSON, what
+else is to be said of all of them.
 
 Shapes: K documents of a query, F features.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -18,6 +22,8 @@ from numpy.typing import NDArray
 from rankwell.data.errors import InputError
 
 NAMES = "# features: "
+FACTS = "# facts: "
+MAX_LABEL = 1000
 _MAX_FEATURES = 100_000
 
 
@@ -28,7 +34,7 @@ class JudgedList:
     Attributes:
         query_id: of the query.
         features_KF: float32; NaN where a value is missing.
-        labels_K: float32; relevance, 0 and up.
+        labels_K: float32; relevance, from 0 to MAX_LABEL; fractions count as such.
         doc_ids: of the documents, where they are known.
     """
 
@@ -38,8 +44,19 @@ class JudgedList:
     doc_ids: tuple[str, ...] = ()
 
 
-def write_svmlight(path: Path, names: Sequence[str], lists: Iterable[JudgedList]) -> int:
-    """Writes lists of documents; returns how many lines there are.
+def write_svmlight(
+    path: Path,
+    names: Sequence[str],
+    lists: Iterable[JudgedList],
+    facts: Mapping[str, Any] | None = None,
+) -> int:
+    """Writes lists of documents; returns how many lines of them there are.
+
+    Args:
+        path: the file.
+        names: of the features.
+        lists: of documents.
+        facts: about all of them, which `read_facts` gives back.
 
     Raises:
         InputError: the file cannot be written.
@@ -48,6 +65,8 @@ def write_svmlight(path: Path, names: Sequence[str], lists: Iterable[JudgedList]
     try:
         with path.open("w", encoding="utf-8") as file:
             file.write(f"{NAMES}{' '.join(names)}\n")
+            if facts is not None:
+                file.write(f"{FACTS}{json.dumps(facts)}\n")
             for one in lists:
                 for place, values in enumerate(one.features_KF.tolist()):
                     pairs = " ".join(f"{i}:{v:.7g}" for i, v in enumerate(values, 1) if v != 0)
@@ -94,6 +113,17 @@ def read_svmlight(path: Path) -> tuple[tuple[str, ...], list[JudgedList]]:
     return names, lists
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Reads what a file that can be read says of all its lines, nothing where it says nothing."""
+    with path.open(encoding="utf-8") as file:
+        for line in itertools.takewhile(lambda line: line.startswith("#"), file):
+            if line.startswith(FACTS):
+                with contextlib.suppress(ValueError):
+                    found = json.loads(line.removeprefix(FACTS))
+                    return found if isinstance(found, dict) else {}
+    return {}
+
+
 def _quoted(name: str) -> str:
     """Returns an id without blanks, line ends and #, which part a line's columns."""
     return quote(name, safe="/:;,.!?&=+$@~()[]{}|<>'\"*^`\\")
@@ -132,8 +162,11 @@ def _row(path: Path, number: int, content: str, note: str) -> _Row:
         raise InputError(
             f"line {number} of {path} cannot be read; expected `1 qid:7 1:0.5 2:3`"
         ) from None
-    if not np.isfinite(relevance) or relevance < 0:
-        raise InputError(f"line {number} of {path} has label {label}; labels are 0 and up")
+    if not 0 <= relevance <= MAX_LABEL:
+        raise InputError(
+            f"line {number} of {path} has label {label}; labels are from 0 to {MAX_LABEL}: bring "
+            "them onto a smaller scale"
+        )
     if values and not 1 <= min(values) <= max(values) <= _MAX_FEATURES:
         raise InputError(
             f"line {number} of {path} has feature {min(values)} or {max(values)}; features are "

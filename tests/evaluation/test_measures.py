@@ -13,6 +13,7 @@ from rankwell.evaluation.measures import (
     ideal_dcg,
     measure_run,
     ndcg,
+    ndcg_of_scores,
     parse_measures,
     scored_run,
 )
@@ -109,3 +110,12 @@ def test_ndcg_by_hand() -> None:
     expected = [(1 + 3 / math.log2(4)) / ideal, (1 / math.log2(3)) / ideal, 0.0]
     assert ndcg(labels_QL, np.array([ideal, ideal, 0.0]), 3).tolist() == pytest.approx(expected)
     assert ndcg(labels_QL, np.array([3.0, 3.0, 0.0]), 1).tolist() == pytest.approx([1 / 3, 0, 0])
+
+
+def test_ndcg_of_scores_orders_by_them_and_leaves_ties_as_they_stand() -> None:
+    labels_L = np.array([0.0, 1.0, 3.0, 0.5])
+    ideal = ideal_dcg(labels_L.tolist(), 2)
+    assert ideal == pytest.approx(3 + 1 / math.log2(3))
+    assert ndcg_of_scores(np.array([0.1, 0.2, 0.3, 0.0]), labels_L, ideal, 2) == pytest.approx(1)
+    expected = (1 / math.log2(3)) / ideal
+    assert ndcg_of_scores(np.zeros(4), labels_L, ideal, 2) == pytest.approx(expected)

@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ def test_a_cursor_reads_back_as_it_was_written() -> None:
     text = CURSOR.encoded()
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     assert Cursor.read(text, "000002", "abc") == CURSOR
+    in_part = replace(CURSOR, ranked=40, skipped=("dense",))
+    assert Cursor.read(in_part.encoded(), "000002", "abc") == in_part
 
 
 def test_a_cursor_of_another_version_is_gone_and_says_what_to_do() -> None:
@@ -52,6 +55,10 @@ def encoded(content: str) -> str:
         encoded('["000002", "abc", "ranked", true, "x"]'),
         encoded('["000002", "abc", "ranked", -1, "x"]'),
         encoded('["000002", "abc", "ranked", 1, ["x"]]'),
+        encoded('["000002", "abc", "ranked", 1, "x", 0]'),
+        encoded('["000002", "abc", "ranked", 1, "x", 1.5]'),
+        encoded('["000002", "abc", "ranked", 1, "x", null, 5]'),
+        encoded('["000002", "abc", "ranked", 1, "x", null, [5]]'),
         CURSOR.encoded()[:-3],
     ],
 )

@@ -34,23 +34,28 @@ def ranking():
 
 def test_a_cost_leaves_the_first_run_out_and_follows_the_later_ones():
     cost = Cost()
-    assert cost.seconds == 0
+    assert cost.milliseconds() == 0
     cost.learn(9.0)
-    assert cost.seconds == 0
-    cost.learn(1.0)
-    assert cost.seconds == 1.0
+    assert cost.milliseconds() == 0
+    cost.learn(2.0, 2.0)
+    assert cost.milliseconds(3.0) == 3.0
     cost.learn(2.0)
-    assert cost.seconds == pytest.approx(1.2)
+    assert cost.milliseconds() == pytest.approx(2**0.1)
+    cost.learn(1000.0)  # off by no more than ten
+    assert cost.milliseconds() == pytest.approx(20**0.1)
 
 
 def test_a_stage_that_would_miss_the_deadline_is_skipped_and_named(ranking):
-    stage = InTime(Reversed(), "ranked")
-    stage.cost.seconds = 60.0
+    stage = InTime(Reversed(), "ranked", Cost(60_000.0))
     in_a_second = replace(
         ranking, request=replace(ranking.request, deadline=time.perf_counter() + 1)
     )
-    assert stage(in_a_second).degraded == ("ranked was skipped: it would have missed the deadline",)
+    late = stage(in_a_second)
+    assert late.degraded == ("ranked was skipped: it would have missed the deadline",)
+    assert late.skipped == ("ranked",)
     assert stage(ranking).degraded == ()  # without a deadline nothing is
+    as_before = replace(ranking, request=replace(ranking.request, skipped=late.skipped))
+    assert stage(as_before).degraded == ("ranked was skipped, as on the page before",)
 
 
 def test_a_stage_that_fails_past_the_deadline_is_given_up_and_named(ranking):
@@ -67,8 +72,7 @@ def test_a_stage_that_fails_past_the_deadline_is_given_up_and_named(ranking):
 
 
 def test_a_stage_in_time_runs(ranking):
-    stage = InTime(Reversed(), "ranked")
-    stage.cost.seconds = 1.0
+    stage = InTime(Reversed(), "ranked", Cost(1000.0))
     in_a_minute = replace(
         ranking, request=replace(ranking.request, deadline=time.perf_counter() + 60)
     )
@@ -77,7 +81,14 @@ def test_a_stage_in_time_runs(ranking):
 
 def test_a_stage_that_was_slow_once_is_tried_again_some_day():
     cost = Cost()
-    cost.seconds = 1.0
+    for _ in range(2):
+        cost.learn(1000.0)
     for _ in range(100):
         cost.skipped()
-    assert cost.seconds < 0.01
+    assert cost.milliseconds() < 10
+    expected = Cost(2.0)
+    for taken in (9.0, 1.0):
+        expected.learn(taken)
+    faster = expected.milliseconds()
+    expected.skipped()
+    assert expected.milliseconds() == faster < 2  # what is quicker than expected stays so

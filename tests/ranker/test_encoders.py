@@ -16,7 +16,10 @@ from rankwell.indexer.encoding import Judged
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import UNDERPOWERED, WITHOUT_RANKER
 from rankwell.ranker.encoders import FOLDS, train_encoder, unseen_collections
+from rankwell.ranker.feature_files import write_features
+from rankwell.ranker.features import FEATURES
 from rankwell.ranker.jobs import ranker_again, train_ranker
+from rankwell.ranker.svmlight import read_facts, read_svmlight
 
 JUDGED = "judged queries"
 
@@ -174,6 +177,27 @@ def test_an_encoder_that_saw_no_judgments_is_the_one_for_all(folder):
         queries = {"q0": Judged("topic0", (0,))}
         with unseen_collections(collection, queries) as unseen:
             assert unseen["q0"] is collection
+
+
+def test_features_in_files_are_of_encoders_that_did_not_see_the_query(folder, tmp_path):
+    train_encoder(folder)
+    served = VersionStore(folder).open().manifest.fingerprints["encoder"]
+    write_features(folder, tmp_path / "train.svm")
+    assert read_facts(tmp_path / "train.svm")["encoder"] == served
+    column = FEATURES.index("query_best_dense")
+    _, lists = read_svmlight(tmp_path / "train.svm")
+    written = {one.query_id: one.features_KF[0, column] for one in lists}
+    with rankwell.open(folder) as collection:
+        queries = {f"q{t}": Judged(f"topic{t} in a tunnel", (10 * t,)) for t in range(12)}
+
+        def best(searched, query_id):
+            return searched.candidates(queries[query_id].text).reference.dense_K.max()
+
+        with unseen_collections(collection, queries) as unseen:
+            expected = {query_id: best(unseen[query_id], query_id) for query_id in queries}
+        seen = {query_id: best(collection, query_id) for query_id in queries}
+    assert written == pytest.approx(expected, abs=1e-6)
+    assert all(written[query_id] < seen[query_id] for query_id in queries)
 
 
 def test_a_ranker_trains_after_an_encoder_with_judgments(folder):

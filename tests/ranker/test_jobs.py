@@ -6,20 +6,16 @@ from dataclasses import replace
 import pytest
 
 import rankwell
-from rankwell.data.config import RankerConfig, load_config, render_config
+from rankwell.data.config import load_config, render_config
 from rankwell.data.errors import InputError, NotFound
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.labels import NOT_JUDGED, UNDERPOWERED, WITHOUT_RANKER, labels_of
 from rankwell.indexer.retraining import retrain_words
-from rankwell.ranker.feature_files import write_features
-from rankwell.ranker.features import FEATURES
 from rankwell.ranker.fit import FirstStageFit
 from rankwell.ranker.gate import release_gate
 from rankwell.ranker.jobs import ranker_again, train_ranker
-from rankwell.ranker.pretrained import starting_network
 from rankwell.ranker.rankers import BoostedRanker
-from rankwell.ranker.svmlight import read_svmlight
 
 WEIGHTS = "ranker/ranker.safetensors"
 SHARED = ("documents.arrow", "forward/tokens.npy", "vectors/vectors.npy", "encoder/encoder.json")
@@ -283,21 +279,6 @@ def test_progress_is_told_of_every_step(folder):
     assert all(done == total for done, total in {s: (d, t) for s, d, t in told}.values())
 
 
-def test_a_ranker_learns_from_the_file_that_features_writes(folder, tmp_path):
-    out = tmp_path / "f.svm"
-    lines = write_features(folder, out)
-    names, lists = read_svmlight(out)
-    assert names == FEATURES
-    assert sum(len(one.labels_K) for one in lists) == lines
-    assert {one.query_id for one in lists} == {f"q{i}" for i in range(12)}
-    assert lists[0].labels_K[lists[0].doc_ids.index("d0-0")] == 2
-    report = train_ranker(folder, features=out)
-    assert report.num_queries == 12
-    out.write_text(out.read_text().replace(" proximity ", " luck "))
-    with pytest.raises(InputError, match="without proximity; with luck"):
-        train_ranker(folder, features=out)
-
-
 def test_boosted_trees_are_a_ranker_too(folder):
     configure(folder, ranker={"model": "lambdamart"})
     report = train_ranker(folder)
@@ -315,11 +296,3 @@ def test_without_judgments_the_ranker_that_ships_orders(folder):
         assert collection.stage_names[-1] == "ranked"
         assert collection.ranker.fit == FirstStageFit(0.9, 0.4, 0.8)
         assert collection.search("topic3 in a tunnel").hits[0].doc_id.startswith("d3-")
-
-
-def test_queries_that_the_shipped_ranker_learnt_from_start_from_nothing():
-    seen = "what problems of heat conduction in composite slabs have been solved so far ."
-    config = RankerConfig()
-    assert starting_network(config, ["another query"]) is not None
-    assert starting_network(config, ["another query", seen.upper()]) is None
-    assert starting_network(RankerConfig(pretrained=False)) is None

@@ -193,6 +193,14 @@ def test_a_gain_counts_less_its_standard_error():
     assert safe_gain(gains, 2.0) == pytest.approx(0.1 - 0.2 / 10**0.5)
 
 
+def test_one_query_or_equal_gains_are_no_certainty():
+    assert safe_gain(np.array([0.3])) == 0
+    assert safe_gain(np.array([0.3]), 2.0) == pytest.approx(-0.3)
+    assert safe_gain(np.array([-0.3])) == pytest.approx(-0.6)
+    assert safe_gain(np.array([0.1] * 4)) == pytest.approx(0.1 - 0.1 / 2)
+    assert safe_gain(np.zeros(4)) == 0
+
+
 def test_collections_weigh_by_the_square_root_of_their_queries_and_empty_ones_nothing():
     made, none = examples(12, by_a_feature), examples(2, by_a_feature)
     for example in none:

@@ -5,8 +5,9 @@ import pytest
 
 from rankwell.data.config import RankerConfig
 from rankwell.data.errors import DamagedVersion, InputError
-from rankwell.ranker.feature_files import train_on_lists
-from rankwell.ranker.letor import ListRanker, ListScale, train_lists
+from rankwell.ranker.boosting import learn_trees
+from rankwell.ranker.feature_files import measured_lists, train_on_lists
+from rankwell.ranker.letor import ListRanker, ListScale, examples_of, train_lists
 from rankwell.ranker.svmlight import JudgedList, write_svmlight
 
 F = 4
@@ -50,6 +51,28 @@ def test_what_decides_is_learnt_and_saved(tmp_path):
     (tmp_path / "ranker" / "lists.json").unlink()
     with pytest.raises(DamagedVersion, match="cannot be opened"):
         ListRanker.load(tmp_path / "ranker")
+
+
+def test_lists_that_a_file_sorts_by_label_are_no_better_for_it():
+    labels = np.array([2, 1, 0, 0, 0, 0, 0, 0], np.float32)
+    given = [JudgedList(f"q{q}", np.ones((8, F), np.float32), labels) for q in range(40)]
+    ranker, out_of_fold = train_lists(given, 0, CONFIG)
+    assert out_of_fold < 0.75  # by chance .55
+    assert measured_lists(ranker, given) < 0.75
+
+
+def test_fractions_are_labels_as_they_are():
+    [one] = examples_of([JudgedList("q", np.ones((3, F)), np.array([0.5, 0, 1.5], np.float32))])
+    assert one.ideal == pytest.approx(1.5 + 0.5 / np.log2(3))
+    assert sorted(one.labels_K.tolist()) == [0, 0.5, 1.5]
+
+
+@pytest.mark.parametrize(("label", "shown"), [(0.5, "0.5"), (1e6, r"1e\+06")])
+def test_boosted_trees_take_whole_labels_that_are_not_huge(label, shown):
+    given = lists(12)
+    given[5].labels_K[3] = label
+    with pytest.raises(InputError, match=f"query 'q5' has a judgment of {shown}; .* up to 1000"):
+        learn_trees(examples_of(given), frozenset(), CONFIG, 0)
 
 
 @pytest.mark.parametrize("num", [0, 1, 10_000])

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 import rankwell
-from rankwell.data.errors import InputError
 from rankwell.data.records import Document
-from rankwell.ranker.budget import CostModel
 from rankwell.ranker.features import FEATURES
 from rankwell.ranker.placing import Boost, Diversify, Pin
 
@@ -76,32 +74,6 @@ def test_explanations_name_what_moved_a_hit_and_the_words_that_match(opened):
     found = first.words["wing"]["wing"]
     assert (found.similarity, found.kernel) == (1, "exact")
     assert set(first.moved) <= set(FEATURES)
-
-
-def test_a_deadline_that_has_passed_leaves_the_fused_order_and_says_so(cranfield):
-    query = "lift of a wing in a slipstream"
-    result = cranfield.search(query, deadline_ms=0.001)
-    assert any(note.startswith("not ranked: the deadline left 0.0 ms") for note in result.degraded)
-    fused = cranfield.rank(query).trail[2].rows_K[:10]
-    assert ids(result) == cranfield.documents.doc_ids(fused)
-    assert cranfield.search(query, deadline_ms=60_000).degraded == ()
-    with pytest.raises(InputError, match="must be above 0"):
-        cranfield.search(query, deadline_ms=0)
-
-
-def test_costs_grow_with_words_and_terms_and_follow_what_was_measured():
-    words, cost = np.full(100, 200), CostModel()
-    few, many = cost.milliseconds(words, 2), cost.milliseconds(words, 20)
-    assert (np.diff(few) > 0).all()
-    assert (many > few).all()
-    for _ in range(50):
-        predicted = float(cost.milliseconds(words, 2)[-1])
-        cost.learn(predicted, 30.0)
-    # 30 ms, and a margin of .3
-    assert cost.milliseconds(words, 2)[-1] == pytest.approx(39, rel=0.05)
-    for _ in range(200):
-        cost.skipped()
-    assert cost.milliseconds(words, 2)[-1] == pytest.approx(few[-1])  # the slow spell is forgotten
 
 
 def test_a_word_that_only_given_texts_have_counts_in_their_own_bound(opened):

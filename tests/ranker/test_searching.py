@@ -1,6 +1,7 @@
 """What a search can be asked, over Cranfield and over a few documents with fields of all types."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -200,20 +201,46 @@ def test_each_stage_can_be_looked_at(cranfield):
 def test_a_deadline_skips_stages_and_the_next_page_keeps_the_order(cranfield):
     for _ in range(3):
         cranfield.search(QUERY)
-    fused = ids(cranfield.search(QUERY, 12, stage="lexical"))
+    found = cranfield.candidates(QUERY)
+    lexical = set(cranfield.doc_ids(found, found.trail[0].rows_K))
     hurried = cranfield.search(QUERY, 6, deadline_ms=0.001)
     assert hurried.degraded[0] == "dense was skipped: it would have missed the deadline"
     assert hurried.degraded[1].startswith("not ranked: the deadline left 0.0 ms, and 10 candidates")
     assert len(hurried.degraded) == 2
     assert set(ids(hurried)) <= set(ids(cranfield.search(QUERY, 200, stage="lexical")))
     rest = cranfield.search(QUERY, 6, cursor=hurried.next_cursor, deadline_ms=0.001)
-    assert rest.degraded == ()
-    assert not set(ids(rest)) & set(ids(hurried))
-    assert len(fused) == 12
+    assert rest.degraded == ("dense was skipped, as on the page before",)
+    assert (
+        ids(hurried) + ids(rest)
+        == [
+            doc_id
+            for doc_id in ids(cranfield.search(QUERY, 200, stage="fused"))
+            if doc_id in lexical
+        ][:12]
+    )
     with pytest.raises(InputError, match="21 facets are asked for; the most is 20"):
         cranfield.search(QUERY, facets=["author"] * 21)
     with pytest.raises(InputError, match="deadline_ms is 0; it must be above 0"):
         cranfield.search(QUERY, deadline_ms=0)
+
+
+def test_pages_after_one_that_was_ranked_in_part_go_on_in_its_order(cranfield, monkeypatch):
+    fused = cranfield.stages["fused"](cranfield.rank(QUERY))
+    sizes_K = cranfield.stages["ranked"].after._sizes(fused)
+    # a pace at which half a minute is enough for 150 candidates, and a margin of .3
+    monkeypatch.setattr(cranfield._cost, "_pace", 30_000 / sizes_K[149] / 1.3)
+    page = cranfield.search(QUERY, 20, deadline_ms=30_000)
+    [note] = page.degraded
+    num_ranked = int(re.fullmatch(r"ranked (\d+) of 200 .*: the deadline was near", note)[1])
+    assert 100 < num_ranked < 200
+    rest = cranfield.search(QUERY, 180, cursor=page.next_cursor)
+    assert rest.degraded == (f"ranked {num_ranked} of 200 candidates: as for the page before",)
+    best = ids(cranfield.search(QUERY, 200, stage="fused"))
+    assert sorted(ids(page) + ids(rest)[: num_ranked - 20]) == sorted(best[:num_ranked])
+    assert ids(rest)[num_ranked - 20 :] == best[num_ranked:]
+    second = cranfield.search(QUERY, 15, cursor=page.next_cursor)
+    third = cranfield.search(QUERY, 15, cursor=second.next_cursor)
+    assert ids(second) + ids(third) == ids(rest)[:30]
 
 
 def test_documents_like_one_are_near_it_and_not_it(cranfield, library):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from rankwell.data.errors import InputError
-from rankwell.ranker.svmlight import JudgedList, read_svmlight, with_width, write_svmlight
+from rankwell.ranker.svmlight import (
+    JudgedList,
+    read_facts,
+    read_svmlight,
+    with_width,
+    write_svmlight,
+)
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -42,6 +48,21 @@ def test_ids_may_hold_blanks_and_signs_that_part_columns(tmp_path):
     assert [(one.query_id, *one.doc_ids) for one in found] == [(n, f"doc {n}") for n in ids]
 
 
+def test_facts_stand_above_the_lines(tmp_path):
+    path, one = tmp_path / "f.svm", np.ones((1, 1), np.float32)
+    lists = [JudgedList("q", one, np.ones(1, np.float32))]
+    write_svmlight(path, ("x",), lists, {"fit": {"k1": 0.9}, "texts": {"q": "a\nü"}})
+    assert path.read_text().splitlines()[1] == (
+        '# facts: {"fit": {"k1": 0.9}, "texts": {"q": "a\\n\\u00fc"}}'
+    )
+    assert read_facts(path) == {"fit": {"k1": 0.9}, "texts": {"q": "a\nü"}}
+    names, [found] = read_svmlight(path)
+    assert (names, found.query_id) == (("x",), "q")
+    for other in ("1 qid:q 1:1\n# facts: {}\n", "# facts: [1]\n", "# facts: {\n"):
+        path.write_text(other)
+        assert read_facts(path) == {}
+
+
 def test_a_file_without_names_is_as_wide_as_its_last_feature(tmp_path):
     path = tmp_path / "f.svm"
     path.write_text("1 qid:7 4:2\n0 qid:7\n\n# a comment\n")
@@ -59,7 +80,8 @@ def test_a_file_without_names_is_as_wide_as_its_last_feature(tmp_path):
         ("1 qid:1 1:2\nx qid:1 1:2\n", "line 2 of .* cannot be read"),
         ("1 qid:1 one:2\n", "cannot be read"),
         ("1 qid:1 1:2:3\n", "cannot be read"),
-        ("-1 qid:1 1:2\n", "label -1; labels are 0 and up"),
+        ("-1 qid:1 1:2\n", "label -1; labels are from 0 to 1000"),
+        ("1e9 qid:1 1:2\n", "label 1e9; .* bring them onto a smaller scale"),
         ("nan qid:1 1:2\n", "label nan"),
         ("1 qid:1 0:2\n", "numbered from 1"),
         ("1 qid:1 900000:2\n", "up to 100000"),
