@@ -116,10 +116,10 @@ def main() -> None:
     hashes = sorted(query_hash(query.text) for query in queries if query.query_id in learnt)
     (options.out / LEARNT).write_text(json.dumps(hashes, indent=1) + "\n")
     card = (root / "ranker" / "pretrained" / CARD).read_text(encoding="utf-8")
-    learnt = {
+    numbers = {
         name: sum(bool(e.labels_K.max(initial=0) > 0) for e in of) for name, of in sources.items()
     }
-    (options.out / CARD).write_text(_with_table(card, learnt), encoding="utf-8")
+    (options.out / CARD).write_text(_with_table(card, numbers), encoding="utf-8")
     for name, examples in sources.items():
         err.print(f"{name}: {len(examples)} queries")
     err.print(f"ranker {ranker.fingerprint} is in {options.out}")
