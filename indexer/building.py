@@ -94,7 +94,7 @@ class Built:
     Attributes:
         encoder: of the vectors.
         empty: live documents without a word.
-        cut: new documents whose end the encoder does not read.
+        cut: new documents of which the encoder does not read all words.
         encoded: new documents that the encoder read; of the others the vectors were known.
     """
 

@@ -27,6 +27,7 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.progress import Progress, silent
+from rankwell.data.records import document_text
 from rankwell.data.versions import DOCUMENTS, ENCODER, VECTORS, Version
 from rankwell.embeddings.encoders import CollectionEncoder, load_encoder
 from rankwell.embeddings.static import StaticEncoder
@@ -49,7 +50,7 @@ class EncodedDocuments:
         spans_P2: int32; the passage of each vector, as characters of the document's text.
         num_encoded: documents that were read.
         num_known: documents whose vectors were there already.
-        num_cut: documents whose end was not read.
+        num_cut: documents of which words were not read.
     """
 
     vectors: DocumentVectors
@@ -158,7 +159,7 @@ def encode_rows(
         texts = []
         for place in places:
             document = documents[int(rows[place])]
-            texts.append(f"{document.title}\n{document.text}")
+            texts.append(document_text(document.title, document.text))
         found = encoder.encode_passages(texts)
         num_cut += found.num_cut
         vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)

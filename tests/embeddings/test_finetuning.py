@@ -8,27 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny import encoder_of
 
 from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import InputError
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.finetuning import Example, finetune
 from rankwell.embeddings.transformer import TransformerEncoder
-from rankwell.embeddings.transformer_files import Reading
-from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import local_group
 
-WORDS = WordVectors(("wing",), np.array([2]), np.ones((1, 4), np.float32))
-READING = Reading(
-    query_prompt="",
-    document_prompt="",
-    max_tokens=0,
-    split=True,
-    overlap=4,
-    dimensions=0,
-    backend="torch",
-)
 # topic i is asked for by a letter, and its reports spell it with a digit
 LETTERS = "abcdefghijklmnopqrst"
 DOCUMENTS = [f"report {i // 2} {LETTERS[i // 2]}\nmeasured {i}" for i in range(40)]
@@ -41,7 +30,7 @@ CONFIG = FinetuningConfig(batch=8, epochs=3, learning_rate=5e-3, held_out=0.2, p
 
 @pytest.fixture
 def encoder(tiny_transformer: Path) -> TransformerEncoder:
-    return TransformerEncoder.of(WORDS, tiny_transformer, READING, {}, "cpu")
+    return encoder_of(tiny_transformer)
 
 
 def trained(
@@ -107,8 +96,9 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(
 
 def _member(rank: int, folder: str, model: str) -> None:
     with local_group(rank, 2, f"{folder}/meeting") as group:
-        encoder = TransformerEncoder.of(WORDS, Path(model), READING, {}, "cpu")
-        after = trained(encoder, Path(folder) / "model", replace(CONFIG, epochs=1), group=group)
+        after = trained(
+            encoder_of(Path(model)), Path(folder) / "model", replace(CONFIG, epochs=1), group=group
+        )
         (Path(folder) / f"{rank}.json").write_text(json.dumps(after.facts["curve"][-1]))
 
 
