@@ -33,6 +33,7 @@ _LEAST_EFFORT, _MOST_EFFORT = 16, 2048  # of a graph
 _MORE_POINTS = 2  # of the curve behind the one that is chosen
 _FILTER_QUERIES = 32
 _BLOCK = 1 << 16
+_GROWTH = 4
 # FAISS and BLAS add up in another order than single rows do
 _ROUNDING = 1e-5
 
@@ -60,13 +61,18 @@ class Searcher:
         faiss = load_faiss()
         use_threads(faiss, building=False)
         parameters = search_parameters(faiss, self.index, effort, selector)
-        # some kinds search on for as many as they are asked for, also where there are fewer
-        num = min(num, self.index.ntotal)
-        _, found = self.index.search(query_D[None], num, params=parameters)
-        ids: NDArray[np.int64] = found[0][found[0] >= 0]
-        if selector is None and self.visible_P is not None:
-            ids = ids[self.visible_P[ids]]
-        return ids
+        asked = num
+        while True:
+            # some kinds search on for as many as they are asked for, also where there are fewer
+            asked = min(asked, self.index.ntotal)
+            _, found = self.index.search(query_D[None], asked, params=parameters)
+            ids: NDArray[np.int64] = found[0][found[0] >= 0]
+            is_exhausted = len(ids) < asked or asked == self.index.ntotal
+            if selector is None and self.visible_P is not None:
+                ids = ids[self.visible_P[ids]]
+            if len(ids) >= num or is_exhausted:
+                return ids[:num]
+            asked *= _GROWTH  # hidden vectors took the places of others
 
     def compared(
         self, query_D: NDArray[np.float32], ids_L: NDArray[np.int64]

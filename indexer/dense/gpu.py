@@ -14,7 +14,7 @@ from typing import Any
 
 from rankwell.data.errors import ConfigError, Unavailable
 from rankwell.indexer.dense.kinds import EXACT, Plan
-from rankwell.indexer.dense.library import core, first_line, knob, load_faiss
+from rankwell.indexer.dense.library import core, first_line, knob, load_faiss, read_index
 from rankwell.indexer.vectors import DocumentVectors, in_single
 
 MOST_HITS = 2048
@@ -147,6 +147,7 @@ def searchable(gpus: Gpus, plan: Plan, path: Path, effort: int, vectors: Documen
 
     Raises:
         Unavailable: it does not fit, or FAISS has another reason.
+        DamagedVersion: its file cannot be read.
     """
     faiss = load_faiss()
     check_memory(plan, len(vectors.vectors_PD), vectors.dimensions, gpus.free_bytes())
@@ -155,7 +156,7 @@ def searchable(gpus: Gpus, plan: Plan, path: Path, effort: int, vectors: Documen
         for _, block in vectors.blocks():
             index.add(in_single(block))
     else:  # read, not mapped: it is copied as a whole
-        index = faiss.read_index(str(path))
+        index = read_index(faiss, path)
         if knob(faiss, index) == "nprobe":  # the cloner takes it along
             core(faiss, index).nprobe = effort
     try:
