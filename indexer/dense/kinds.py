@@ -63,7 +63,7 @@ def plan_index(config: VectorsConfig, num_vectors: int, dimensions: int) -> Plan
     if re.search("NSG|NND", config.index):
         raise ConfigError(
             f"[vectors] index is '{config.index}', a graph that FAISS builds for ever where many "
-            f'vectors are alike; set [vectors] index = "{HNSW}", or HNSW48,SQ8 for a graph of your own'
+            f'vectors are alike; set [vectors] index = "{HNSW}", or HNSW48,SQ8 for one of your own'
         )
     faiss = load_faiss()
     try:
