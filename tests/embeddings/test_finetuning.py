@@ -59,6 +59,27 @@ def test_training_finds_more_and_keeps_the_best_epoch(
     assert not np.allclose(after.encode_queries(["topic a"]), encoder.encode_queries(["topic a"]))
 
 
+def test_what_is_validated_and_learnt_has_the_length_that_is_served(
+    tiny_transformer: Path, tmp_path: Path
+) -> None:
+    encoder = encoder_of(tiny_transformer, dimensions=4)
+    after = trained(encoder, tmp_path / "model", replace(CONFIG, matryoshka=(8,), epochs=1))
+    assert (after.dimensions, after.facts["shorter vectors"]) == (4, [8, 4])
+    # the first of the curve is the encoder as it was: each held-out query has one answer's topic
+    order = np.random.default_rng(3).permutation(20)[:4]
+    held_out = [EXAMPLES[place] for place in order]
+    pool = sorted({row for e in held_out for row in (*e.positives, *e.negatives)})
+    found_QD = encoder.encode_queries([e.query for e in held_out])
+    scores_QN = found_QD @ encoder.encode_documents([DOCUMENTS[row] for row in pool]).T
+    best = np.log2(2) + 1 / np.log2(3)  # both answers first
+    values = []
+    for e, scores_N in zip(held_out, scores_QN, strict=True):
+        ranks = [place for place, i in enumerate(np.argsort(-scores_N)) if pool[i] in e.positives]
+        values.append(sum(1 / np.log2(2 + rank) for rank in ranks if rank < 10) / best)
+    figure = after.facts["curve"][0]["held-out nDCG@10"]
+    assert figure == pytest.approx(np.mean(values), abs=1e-3)
+
+
 def test_it_stops_when_nothing_better_comes(encoder: TransformerEncoder, tmp_path: Path) -> None:
     still = replace(CONFIG, learning_rate=0.0, epochs=9, patience=2)
     after = trained(encoder, tmp_path / "model", still)
