@@ -142,7 +142,11 @@ class Calibration:
 
 
 def calibrate(
-    searcher: Searcher, queries_QD: NDArray[np.float32], target: float, seed: int = 0
+    searcher: Searcher,
+    queries_QD: NDArray[np.float32],
+    target: float,
+    most: int | None = None,
+    seed: int = 0,
 ) -> Calibration:
     """Returns the least effort, and then the shortest shortlist, that reaches the target.
 
@@ -150,19 +154,21 @@ def calibrate(
         searcher: the index.
         queries_QD: a sample, such as titles.
         target: the recall asked for.
+        most: the greatest effort that may be chosen; None: that of the index.
         seed: of the filters that are tried.
     """
     num_visible = len(searcher.vectors.vectors_PD)
     if searcher.visible_P is not None:
         num_visible = int(searcher.visible_P.sum())
     k = min(TOP, num_visible)
+    most = most_effort(searcher.index) if most is None else min(most, most_effort(searcher.index))
     queries_QD = queries_QD[queries_QD.any(1)][:QUERIES]
     if not len(queries_QD) or not k:
-        return Calibration(Setting(most_effort(searcher.index)), 1.0, 0, num_visible)
+        return Calibration(Setting(most), 1.0, 0, num_visible)
     tenth_Q = searcher.tenth_best(queries_QD, k)
     curve: list[Point] = []
     reached: list[Point] = []
-    for effort in _efforts(searcher.index):
+    for effort in _efforts(searcher.index, most):
         recall_QF = _recalls(searcher, queries_QD, tenth_Q, k, effort)
         recall_F = recall_QF.mean(0)
         # another sample of queries would give another mean: of such samples most shall reach it too
@@ -194,8 +200,7 @@ def effort_behind(effort: int, share: float, index: Any) -> int:
     return min(most_effort(index), max(effort, round(effort / max(share, 1e-9))))
 
 
-def _efforts(index: Any) -> Iterator[int]:
-    most = most_effort(index)
+def _efforts(index: Any, most: int) -> Iterator[int]:
     if not most:
         yield 0
         return

@@ -14,7 +14,7 @@ from rankwell.data.arrays import evenly, save_array
 from rankwell.data.config import VectorsConfig
 from rankwell.data.errors import ConfigError
 from rankwell.indexer.dense.calibration import QUERIES, Calibration, Searcher, calibrate
-from rankwell.indexer.dense.gpu import check_memory, gpus_for
+from rankwell.indexer.dense.gpu import MOST_LISTS, check_memory, gpus_for
 from rankwell.indexer.dense.kinds import EXACT, Plan, plan_index, same_but_lists
 from rankwell.indexer.dense.library import (
     core,
@@ -70,7 +70,8 @@ def make_index(
         searcher = Searcher(
             index, vectors, all_but(hidden, num_vectors), takes_selectors(faiss, index)
         )
-        found = calibrate(searcher, queries_QD, config.target_recall)
+        most = None if config.device == "cpu" else MOST_LISTS
+        found = calibrate(searcher, queries_QD, config.target_recall, most)
     IndexRecord(
         plan.kind,
         plan.factory,
