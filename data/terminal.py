@@ -1,6 +1,8 @@
 """What commands show: results on stdout, progress and remarks on stderr."""
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ FORMS = ("auto", "json")
 _LINE_EVERY_SECONDS = 5.0
 _JSON_EVERY_SECONDS = 1.0
 _LEAST_SECONDS = 0.5  # a rate over less says little
+_GRACE_SECONDS = 1.0
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The collection's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -60,9 +63,51 @@ def shown_progress(form: str = "auto") -> Iterator[Progress]:
 
     Raises:
         InputError: there is no such form.
+        KeyboardInterrupt: Ctrl-C, with the next sign of progress or a second later.
     """
     if form not in FORMS:
         raise InputError(f"--progress is '{form}'; {nearest(form, FORMS)}")
+    with _drawn(form) as progress, _kept_interrupts() as interrupted:
+
+        def tell(step: str, done: int, total: int | None = None) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            progress(step, done, total)
+
+        yield tell
+
+
+@contextmanager
+def _kept_interrupts() -> Iterator[threading.Event]:
+    """Gives what the first Ctrl-C sets; a second one, or a moment later, raises KeyboardInterrupt.
+
+    What is raised while a library calls Python back from C, as numba does while it loads compiled
+    code, is lost there or leaves the library broken. The next sign of progress is a better place.
+    """
+    interrupted = threading.Event()
+    thread = threading.get_ident()
+    if thread != threading.main_thread().ident:
+        yield interrupted  # signals reach the main thread alone
+        return
+    later = threading.Timer(_GRACE_SECONDS, signal.pthread_kill, (thread, signal.SIGINT))
+    later.daemon = True
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        later.start()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        later.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _drawn(form: str) -> Iterator[Progress]:
     if form == "json":
         yield _JsonLines()
     elif err.is_terminal:

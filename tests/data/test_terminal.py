@@ -2,6 +2,8 @@
 
 import io
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -63,6 +65,42 @@ def test_progress_for_machines_is_json_lines_with_rate_and_remaining_time(
         {"step": "reading documents", "done": 500, "total": 1000}
         | {"per_second": 100.0, "remaining_s": 5.0},
     ]
+
+
+def test_an_interrupt_comes_with_the_next_sign_of_progress() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_with("next sign", reached)
+    assert reached == ["interrupted"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_does_not_wait_for_progress() -> None:
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_with("second interrupt", reached)
+    assert reached == ["interrupted"]
+
+
+def test_an_interrupt_does_not_wait_long_for_progress() -> None:
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_with("patience", reached)
+    assert reached == ["interrupted"]
+
+
+def _interrupted_with(what: str, reached: list[str]) -> None:
+    with shown_progress("json") as progress:
+        signal.raise_signal(signal.SIGINT)
+        reached.append("interrupted")
+        if what == "next sign":
+            progress("training word vectors", 1)
+        elif what == "second interrupt":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            time.sleep(60)
+        reached.append("went on")
 
 
 def test_an_unknown_form_of_progress_is_refused() -> None:
