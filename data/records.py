@@ -79,13 +79,14 @@ class EncodedPassages:
         vectors_PD: float32; those of one document behind one another.
         counts_N: int64; how many each document has, one at least.
         spans_P2: int32; where in the document's text each passage begins and ends.
-        num_cut: documents of which words were not read, being longer than the encoder takes.
+        is_cut_N: bool; the documents that are longer than the encoder takes, so that some of their
+            words were not read.
     """
 
     vectors_PD: NDArray[np.float32]
     counts_N: NDArray[np.int64]
     spans_P2: NDArray[np.int32]
-    num_cut: int = 0
+    is_cut_N: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

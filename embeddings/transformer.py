@@ -163,12 +163,12 @@ class TransformerEncoder:
             parts += [document_text(head, body[start:end]) for start, end in ranges]
         vectors_PD, is_cut_P = self._encoded(parts, self.reading.document_prompt)
         ends_N = np.cumsum(counts, dtype=np.int64)
-        is_cut_N = [part.any() for part in np.split(is_cut_P, ends_N)[:-1]]
+        parts_cut = [part.any() for part in np.split(is_cut_P, ends_N)[:-1]]
         return EncodedPassages(
             vectors_PD,
             np.array(counts, np.int64),
             np.array(spans, np.int32).reshape(-1, 2),
-            int(np.logical_or(is_cut_N, shortened).sum()),
+            np.logical_or(parts_cut, shortened),
         )
 
     def query_tokens(self, text: str) -> list[int]:

@@ -5,7 +5,7 @@ takes hours: what an earlier version has vectors of is not read again, by the en
 and a hash of what it reads (title and text, not id and fields), and what an interrupted job has
 encoded lies in shards that the next one takes up, whatever its rows.
 
-    jobs/work/encoded/FINGERPRINT/HASH.safetensors   hashes, counts, spans and vectors of a shard
+    jobs/work/encoded/FINGERPRINT/HASH.safetensors   hashes, counts, spans, what is cut, vectors
 
 A shard is named by its own hash, so that one which is damaged or cut short is not taken for whole.
 
@@ -73,15 +73,23 @@ class KnownVectors:
     Attributes:
         sources: versions and shards, all of one encoder.
         place_of: for each hash its source and its row there.
+        cut: the hashes of texts that this job read, and not to their end.
     """
 
     sources: list[tuple[DocumentVectors, NDArray[np.int32]]] = field(default_factory=list)
     place_of: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    cut: set[bytes] = field(default_factory=set)
 
     def add(
-        self, hashes: Mapping[bytes, int], vectors: DocumentVectors, spans_P2: NDArray[np.int32]
+        self,
+        hashes: Mapping[bytes, int],
+        vectors: DocumentVectors,
+        spans_P2: NDArray[np.int32],
+        is_cut_N: NDArray[np.bool_] | None = None,
     ) -> None:
         """Takes in a source; hashes are those of some of its rows."""
+        if is_cut_N is not None:
+            self.cut |= {digest for digest, row in hashes.items() if is_cut_N[row]}
         self.sources.append((vectors, spans_P2))
         number = len(self.sources) - 1
         self.place_of |= {digest: (number, row) for digest, row in hashes.items()}
@@ -169,22 +177,23 @@ def encode_rows(
         if digest not in known.place_of:
             row_of.setdefault(digest, row)
     left = list(row_of)
-    num_known, num_cut = num_rows - len(left), 0
+    num_known = num_rows - len(left)
     for first in range(0, len(left), SHARD_DOCS):
         progress("encoding documents", num_known + first, num_rows)
         digests = left[first : first + SHARD_DOCS]
         read = [documents[row_of[digest]] for digest in digests]
         found = encoder.encode_passages([document_text(d.title, d.text) for d in read])
-        num_cut += found.num_cut
         vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)
         _check_finite(vectors, documents, [row_of[digest] for digest in digests])
         if shards:
-            shards.write(digests, vectors, found.spans_P2)
-        known.add({digest: row for row, digest in enumerate(digests)}, vectors, found.spans_P2)
+            shards.write(digests, vectors, found.spans_P2, found.is_cut_N)
+        rows = {digest: row for row, digest in enumerate(digests)}
+        known.add(rows, vectors, found.spans_P2, found.is_cut_N)
     progress("encoding documents", num_rows, num_rows)
     if not hashes:
         return EncodedDocuments.nothing(encoder.dimensions)
     vectors, spans_P2 = known.of(hashes)
+    num_cut = sum(digest in known.cut for digest in hashes)
     return EncodedDocuments(vectors, spans_P2, len(left), num_known, num_cut)
 
 
@@ -248,8 +257,10 @@ class _Shards:
 
     def finished(
         self,
-    ) -> Iterator[tuple[Mapping[bytes, int], DocumentVectors, NDArray[np.int32]]]:
-        """Yields the shards that are whole: hashes with rows, vectors, passages."""
+    ) -> Iterator[
+        tuple[Mapping[bytes, int], DocumentVectors, NDArray[np.int32], NDArray[np.bool_]]
+    ]:
+        """Yields the shards that are whole: hashes with rows, vectors, passages, what is cut."""
         for path in sorted(self._folder.glob("*.safetensors")):
             content = path.read_bytes()
             if _digest(content) != path.stem:
@@ -259,18 +270,25 @@ class _Shards:
                 tables = load(content)
             except SafetensorError:
                 continue
+            if "cut" not in tables:  # of an earlier release
+                continue
             hashes = {bytes(digest): row for row, digest in enumerate(tables["hashes"])}
             vectors = DocumentVectors.of(tables["vectors"], tables["counts"])
-            yield hashes, vectors, tables["spans"]
+            yield hashes, vectors, tables["spans"], tables["cut"]
 
     def write(
-        self, digests: list[bytes], vectors: DocumentVectors, spans_P2: NDArray[np.int32]
+        self,
+        digests: list[bytes],
+        vectors: DocumentVectors,
+        spans_P2: NDArray[np.int32],
+        is_cut_N: NDArray[np.bool_],
     ) -> None:
         content = save(
             {
                 "hashes": np.array([list(digest) for digest in digests], np.uint8),
                 "counts": np.diff(vectors.starts_N),
                 "spans": np.ascontiguousarray(spans_P2),
+                "cut": is_cut_N,
                 "vectors": np.ascontiguousarray(vectors.vectors_PD),
             }
         )

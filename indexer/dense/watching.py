@@ -80,7 +80,7 @@ def _most(share: float, num: int) -> float:
     check counts as one trial, however many of ten it found: no recall varies more than that.
 
     >>> round(_most(0.93, 500), 4), round(_most(0.93, 50), 4)
-    (0.9496, 0.9806)
+    (0.9496, 0.9745)
     """
     z2 = _SURE * _SURE / num
     error = _SURE * math.sqrt((share * (1 - share) + z2 / 4) / num)

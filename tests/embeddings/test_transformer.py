@@ -89,13 +89,13 @@ def test_a_long_document_has_passages_with_its_title_in_front(make: Make) -> Non
     expected_PD = encoder.encode_documents([f"Heat\n{part}" for part in parts])
     np.testing.assert_allclose(found.vectors_PD[1:], expected_PD, atol=1e-6)
     assert (found.spans_P2[1, 0], found.spans_P2[-1, 1]) == (0, len(LONG))
-    assert found.num_cut == 0
+    assert not found.is_cut_N.any()
 
 
 def test_without_passages_a_long_document_is_cut_and_counted(make: Make) -> None:
     encoder = make(split=False)
     found = encoder.encode_passages(["wing\nshort", f"Heat\n{LONG}"])
-    assert (found.counts_N.tolist(), found.num_cut) == ([1, 1], 1)
+    assert (found.counts_N.tolist(), found.is_cut_N.tolist()) == ([1, 1], [False, True])
     same = encoder.encode_documents([f"Heat\n{LONG} and much more"])
     np.testing.assert_allclose(found.vectors_PD[1], same[0], atol=1e-6)
     assert (encoder.is_cut("the wing"), encoder.is_cut(LONG)) == (False, True)
@@ -137,7 +137,7 @@ def test_every_word_is_in_a_passage_or_counted(
     assert {str(number) for number in range(10, 50)} <= set(
         " ".join(read).replace(".", " ").split()
     )
-    assert found.num_cut == cut
+    assert found.is_cut_N.tolist() == [bool(cut)]
     assert all(part.startswith(f"{prompt}{title[0]} {title[1]}") for part in read)
 
 
@@ -145,7 +145,7 @@ def test_a_title_that_is_too_long_by_itself_is_counted(make: Make) -> None:
     found = make().encode_passages(
         ["heat " * 29 + "\n", "heat " * 31 + "\n", "drag " * 40 + "\nwing"]
     )
-    assert (found.num_cut, found.counts_N.tolist()) == (2, [1, 1, 1])
+    assert (found.is_cut_N.tolist(), found.counts_N.tolist()) == ([False, True, True], [1, 1, 1])
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(make: Make) -> None:

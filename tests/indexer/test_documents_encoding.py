@@ -40,6 +40,7 @@ class Counting:
             np.array(vectors, np.float32),
             np.array([len(of) for of in words]),
             np.array(spans, np.int32),
+            np.array(["cut" in text for text in texts], bool),
         )
 
 
@@ -113,6 +114,18 @@ def test_a_vector_that_is_not_finite_is_kept_nowhere(encode: Callable[..., Any],
     after = Counting()
     encode(after, ["w1", "w2", "w3"])
     assert after.texts == ["\nw3"]  # its shard was refused whole
+
+
+def test_what_is_cut_is_counted_over_an_interruption(encode: Callable[..., Any]) -> None:
+    def interrupt(step: str, done: int, total: int | None = None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    documents = [Document(f"{i}", f"w{i}", "cut" if i < 3 else "") for i in range(5)]
+    with pytest.raises(KeyboardInterrupt):
+        encode(Counting(), documents, progress=interrupt)
+    found = encode(Counting(), documents)
+    assert (found.num_known, found.num_cut) == (2, 3)
 
 
 def test_a_damaged_shard_is_made_again(encode: Callable[..., Any], tmp_path: Path) -> None:
