@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
+from rankwell.data.records import document_text
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.vectors import DocumentVectors, joined
 
@@ -70,7 +71,7 @@ def pool_of_texts(
     A text that the collection holds too gets the same scores and features here as there.
     """
     forward = collection.forward.with_texts(analyzer, titles, texts)
-    whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
+    whole = [document_text(*both) for both in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
     found = encoder.encode_passages(whole)
     vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)
