@@ -152,7 +152,7 @@ class VectorsConfig(Section):
         0.95, "the share of the true best ten that the index must find", low=0.0, high=1.0
     )
     memory_mb: int = setting(0, "the most that the index may take; 0: half of the machine's", low=0)
-    device: str = setting("cpu", "cpu, gpu, or auto: a GPU where there is one")
+    device: str = setting("cpu", "cpu, gpu, or auto: a GPU where there is one, while it works")
     checked_share: float = setting(
         0.01, "the share of searches in service that exact search checks", low=0.0, high=1.0
     )

@@ -25,6 +25,15 @@ class Document:
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
 
 
+def document_text(title: str, text: str) -> str:
+    r"""Returns a document as encoders read it: its title on one line, then its text.
+
+    >>> document_text("Wings\nand tails", "They lift.")
+    'Wings and tails\nThey lift.'
+    """
+    return " ".join(title.split("\n")) + "\n" + text
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One query of a query file, with the tags that its owner gave it."""
@@ -70,13 +79,14 @@ class EncodedPassages:
         vectors_PD: float32; those of one document behind one another.
         counts_N: int64; how many each document has, one at least.
         spans_P2: int32; where in the document's text each passage begins and ends.
-        num_cut: documents whose end was not read, because they are longer than the encoder takes.
+        is_cut_N: bool; the documents that are longer than the encoder takes, so that some of their
+            words were not read.
     """
 
     vectors_PD: NDArray[np.float32]
     counts_N: NDArray[np.int64]
     spans_P2: NDArray[np.int32]
-    num_cut: int = 0
+    is_cut_N: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

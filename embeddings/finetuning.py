@@ -30,6 +30,7 @@ from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.ranking_gradients import backward, ranking_loss
 from rankwell.embeddings.transformer import TransformerEncoder
 from rankwell.embeddings.transformer_models import TorchModel, open_network, padded, torch_device
+from rankwell.embeddings.word_vectors import unit
 from rankwell.evaluation.measures import ideal_dcg, ndcg
 from rankwell.training.checkpoints import Checkpoint, Checkpoints
 from rankwell.training.group import Group, average_gradients
@@ -100,12 +101,6 @@ def finetune(
             f"{MIN_QUERIES} at least; give more judgments, or learn from the documents alone: "
             "--without-judgments"
         )
-    for length in config.matryoshka:
-        if not 1 <= length < encoder.dimensions:
-            raise InputError(
-                f"[finetuning] matryoshka has {length}; it must be below the "
-                f"{encoder.dimensions} dimensions of the model"
-            )
     group = group or Group(0, 1)
     with deterministic(seed) as rng:
         training = _Training(encoder, examples, text_of, config, seed, group, rng)
@@ -140,6 +135,15 @@ class _Training:
         self._device = torch_device(encoder.device)
         self.network = open_network(encoder.model, self._device).eval()
         self._encoder = encoder
+        whole = int(self.network.get_embedding_dimension())
+        for length in config.matryoshka:
+            if not 1 <= length < whole:
+                raise InputError(
+                    f"[finetuning] matryoshka has {length}; it must be below the {whole} "
+                    "dimensions of the model"
+                )
+        # what is served is learnt too
+        self._lengths = sorted({*config.matryoshka, encoder.dimensions} - {whole}, reverse=True)
         # the same texts are read in every epoch
         self._document = cache(lambda row: encoder.document_tokens(text_of(row)))
         self._query = cache(encoder.query_tokens)
@@ -181,6 +185,7 @@ class _Training:
             "held-out queries": len(self._held_out),
             "epochs": self._stopping.best_epoch + 1 if self._held_out else self._config.epochs,
             "learning rate": self._config.learning_rate,
+            "shorter vectors": self._lengths,
             "curve": self._curve,
         }
 
@@ -203,7 +208,7 @@ class _Training:
                 vectors[num_queries:],
                 torch.from_numpy(masked_BC).to(vectors.device),
                 self._config.scale,
-                self._config.matryoshka,
+                self._lengths,
             )
 
         self._optimiser.zero_grad()
@@ -266,14 +271,14 @@ class _Training:
         self._curve.append(point)
 
     def _held_out_ndcg(self) -> float:
-        """Returns the mean nDCG@10 of the held-out queries over a pool of near documents."""
+        """Returns the mean nDCG@10 of the held-out queries over a pool, by vectors as served."""
         ids = [self._query(e.query) for e in self._held_out]
         ids += [self._document(row) for row in self._pool]
         order = np.argsort([-len(tokens) for tokens in ids], kind="stable")
         with half_precision(self._device):
             found = TorchModel(self.network, self._device).vectors([ids[i] for i in order])
-        vectors_ND = np.empty_like(found)
-        vectors_ND[order] = found / np.linalg.norm(found, axis=1, keepdims=True)
+        vectors_ND = np.empty((len(ids), self._encoder.dimensions), np.float32)
+        vectors_ND[order] = unit(found[:, : self._encoder.dimensions])
         scores_QN = vectors_ND[: len(self._held_out)] @ vectors_ND[len(self._held_out) :].T
         labels_QN = np.array([np.isin(self._pool, e.positives) for e in self._held_out], float)
         best_QN = np.argsort(-scores_QN, kind="stable")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rankwell.data.analysis import sentences
 from rankwell.data.forward import ForwardIndex
-from rankwell.data.records import Document
+from rankwell.data.records import Document, document_text
 from rankwell.embeddings.finetuning import Example
 from rankwell.embeddings.pairs import KEPT_SHARE
 
@@ -38,11 +38,13 @@ def generated_example(
     places = [place for place, part in enumerate(parts) if len(part.split()) in _SENTENCE_WORDS]
     made = []
     if len(document.title.split()) >= _MIN_TITLE_WORDS and document.text.strip():
-        made.append(Example(document.title, (row,), answer=f"\n{document.text}"))
+        made.append(Example(document.title, (row,), answer=document_text("", document.text)))
     if places and len(parts) > 1:
         place = int(rng.choice(places))
         others = parts if rng.random() < KEPT_SHARE else [*parts[:place], *parts[place + 1 :]]
-        made.append(Example(parts[place], (row,), answer=f"{document.title}\n{' '.join(others)}"))
+        made.append(
+            Example(parts[place], (row,), answer=document_text(document.title, " ".join(others)))
+        )
     if keywords:
         made.append(Example(" ".join(keywords), (row,)))
     return made[int(rng.integers(len(made)))] if made else None

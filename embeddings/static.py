@@ -95,7 +95,10 @@ class StaticEncoder:
         ends = [len(text.partition("\n")[2]) for text in texts]
         spans_P2 = np.column_stack([np.zeros(len(ends)), ends]).astype(np.int32)
         return EncodedPassages(
-            self.encode_documents(texts), np.ones(len(texts), np.int64), spans_P2
+            self.encode_documents(texts),
+            np.ones(len(texts), np.int64),
+            spans_P2,
+            np.zeros(len(texts), bool),
         )
 
     def is_cut(self, query: str) -> bool:

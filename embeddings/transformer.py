@@ -1,8 +1,8 @@
 r"""Transformer encoders: any model of sentence-transformers, with passages for long documents.
 
 A text is the title, a newline and the body. Each passage has the title in front, so that it says
-what it is about. Texts are cut into tokens here, by the model's own tokenizer, for both ways to
-compute (`transformer_models.py`).
+what it is about; of a long title as much as leaves room for the body. Texts are cut into tokens
+here, by the model's own tokenizer, for both ways to compute (`transformer_models.py`).
 
 Shapes: N texts, P passages, D dimensions.
 """
@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from rankwell.data.analysis import sentence_starts
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion, InputError
-from rankwell.data.records import EncodedPassages
+from rankwell.data.records import EncodedPassages, document_text
 from rankwell.embeddings.encoder_files import read_words, write_words
 from rankwell.embeddings.passages import passage_spans
 from rankwell.embeddings.transformer_files import (
@@ -46,7 +46,6 @@ from rankwell.embeddings.transformer_models import (
 from rankwell.embeddings.word_vectors import WordVectors, unit
 
 _TITLE_SHARE = 0.25  # of a passage, at most
-_SPECIAL_TOKENS = 8  # that a model may put around a text
 _SAMPLE_TEXTS = (
     "what did the early measurements of heat transfer show",
     "A short text.",
@@ -118,14 +117,9 @@ class TransformerEncoder:
                 raise InputError(
                     f"[dense] {name} is {wanted}, and the model in {model} has {most} at most"
                 )
-        least = int((reading.max_tokens - _SPECIAL_TOKENS) * (1 - _TITLE_SHARE))
-        if reading.split and 2 * reading.overlap >= least:
-            raise InputError(
-                f"[dense] passage_overlap is {reading.overlap}, too much for passages of "
-                f"{reading.max_tokens} tokens; it must be below {least // 2}"
-            )
         fingerprint = fingerprint_of(model_files(model), reading)
         encoder = cls(word_vectors, model, reading, facts, fingerprint, device)
+        encoder._check_room()
         encoder._check_against(network)
         return encoder
 
@@ -151,27 +145,30 @@ class TransformerEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [N, D]; a query longer than the model takes is cut."""
-        return self._encoded(texts, self.reading.query_prompt)
+        return self._encoded(texts, self.reading.query_prompt)[0]
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [N, D]; a text longer than the model takes is cut."""
-        return self._encoded(texts, self.reading.document_prompt)
+        return self._encoded(texts, self.reading.document_prompt)[0]
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
         """Returns the vectors of each document's passages."""
-        parts, counts, spans, cut = [], [], [], 0
+        parts, counts, spans, shortened = [], [], [], []
         for text, tokens in zip(texts, self._bodies(texts), strict=True):
             title, _, body = text.partition("\n")
-            ranges, was_cut = self._passages(title, body, tokens)
-            cut += was_cut
+            head, ranges = self._passages(title, body, tokens)
             counts.append(len(ranges))
             spans += ranges
-            parts += [f"{title}\n{body[start:end]}" for start, end in ranges]
+            shortened.append(head != title)
+            parts += [document_text(head, body[start:end]) for start, end in ranges]
+        vectors_PD, is_cut_P = self._encoded(parts, self.reading.document_prompt)
+        ends_N = np.cumsum(counts, dtype=np.int64)
+        parts_cut = [part.any() for part in np.split(is_cut_P, ends_N)[:-1]]
         return EncodedPassages(
-            self.encode_documents(parts),
+            vectors_PD,
             np.array(counts, np.int64),
             np.array(spans, np.int32).reshape(-1, 2),
-            cut,
+            np.logical_or(parts_cut, shortened),
         )
 
     def query_tokens(self, text: str) -> list[int]:
@@ -237,17 +234,23 @@ class TransformerEncoder:
         """The tokens of a text that has no prompt."""
         return self.reading.max_tokens - int(self._whole.num_special_tokens_to_add(False))
 
-    def _encoded(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def _encoded(
+        self, texts: Sequence[str], prompt: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Returns the vectors of texts, and which of these are longer than the model takes."""
         vectors_ND = np.zeros((len(texts), self.dimensions), np.float32)
+        is_cut_N = np.zeros(len(texts), bool)
         full = [place for place, text in enumerate(texts) if text.strip()]
         if not full:
-            return vectors_ND
+            return vectors_ND, is_cut_N
+        read = self._tokenizer.encode_batch([_read(prompt, texts[place]) for place in full])
+        is_cut_N[full] = [bool(each.overflowing) for each in read]
+        ids = [each.ids for each in read]
         # texts of a length share a batch, the longest first: what does not fit in memory shows soon
-        ids = [e.ids for e in self._tokenizer.encode_batch([_read(prompt, texts[p]) for p in full])]
         order = sorted(range(len(full)), key=lambda place: -len(ids[place]))
         found = self._texts.vectors([ids[place] for place in order])
         vectors_ND[[full[place] for place in order]] = unit(found[:, : self.dimensions])
-        return vectors_ND
+        return vectors_ND, is_cut_N
 
     def _bodies(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Returns the characters of each token of each body."""
@@ -256,18 +259,52 @@ class TransformerEncoder:
 
     def _passages(
         self, title: str, body: str, tokens: list[tuple[int, int]]
-    ) -> tuple[list[tuple[int, int]], bool]:
-        """Returns the passages of a document as ranges of its body, and whether it is cut."""
-        before = self._length(_read(self.reading.document_prompt, title))
-        if before + len(tokens) <= self._room:
-            return [(0, len(body))], False
-        if not self.reading.split:
-            return [(0, len(body))], True
-        room = max(self._room - before, int(self._room * (1 - _TITLE_SHARE)))
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """Returns what of the title each passage has, and the passages, ranges of the body."""
+        prompt = self.reading.document_prompt
+        before = self._length(_read(prompt, title))
+        if not self.reading.split or before + len(tokens) <= self._room:
+            return title, [(0, len(body))]
+        most = max(self._room - self._least_body, self._room - len(tokens))
+        if before > most:
+            title = self._beginning(title, most - self._length(prompt))
+            before = self._length(_read(prompt, title))
+        room = max(self._room - before, self._least_body)
         ranges = passage_spans(tokens, sentence_starts(body), room, self.reading.overlap)
         ends = [tokens[end][0] if end < len(tokens) else len(body) for _, end in ranges]
         starts = [tokens[start][0] if start else 0 for start, _ in ranges]
-        return list(zip(starts, ends, strict=True)), False
+        return title, list(zip(starts, ends, strict=True))
+
+    def _beginning(self, text: str, num_tokens: int) -> str:
+        """Returns so many tokens of a text, or all."""
+        offsets = self._whole.encode(text, add_special_tokens=False).offsets[: max(num_tokens, 0)]
+        return text[: offsets[-1][1]] if offsets else ""
+
+    @cached_property
+    def _least_body(self) -> int:
+        """The tokens of a body that every passage has room for, beside prompt and title."""
+        prompt = self._length(self.reading.document_prompt)
+        return self._room - max(int(self._room * _TITLE_SHARE), prompt)
+
+    def _check_room(self) -> None:
+        """Checks that prompts and overlap leave room for texts.
+
+        Raises:
+            InputError: they do not.
+        """
+        reading = self.reading
+        for name in ("query_prompt", "document_prompt"):
+            if 2 * (taken := self._length(getattr(reading, name))) > self._room:
+                raise InputError(
+                    f"[dense] {name} has {taken} tokens, and with it a text has {self._room}; "
+                    "shorten it to half of that at most"
+                )
+        if reading.split and 2 * reading.overlap >= self._least_body:
+            raise InputError(
+                f"[dense] passage_overlap is {reading.overlap}, too much for passages of "
+                f"{reading.max_tokens} tokens, prompt and title included; it must be below "
+                f"{-(-self._least_body // 2)}"
+            )
 
     def _length(self, text: str) -> int:
         return len(self._whole.encode(text, add_special_tokens=False).ids)

@@ -48,8 +48,8 @@ from rankwell.indexer.documents_encoding import (
 )
 from rankwell.indexer.encoding import (
     WordTraining,
-    dense_settings,
     fit_new_encoder,
+    model_settings,
     near_documents,
 )
 from rankwell.indexer.engines import Before, Indexed, build_lexical
@@ -94,7 +94,7 @@ class Built:
     Attributes:
         encoder: of the vectors.
         empty: live documents without a word.
-        cut: new documents whose end the encoder does not read.
+        cut: new documents of which the encoder does not read all words.
         encoded: new documents that the encoder read; of the others the vectors were known.
     """
 
@@ -308,12 +308,11 @@ class _Building:
         return self._live.manifest.fingerprints["encoder"] if folder and self._live else None
 
     def _before(self) -> Path | None:
-        """Returns the folder of the live version's transformer where [dense] is as it was then."""
+        """Returns the folder of the live version's transformer where its model may stay."""
         if self._live is None or self._config.dense.encoder != TRANSFORMER:
             return None
-        same = dense_settings(config_from_mapping(self._live.manifest.config)) == dense_settings(
-            self._config
-        )
+        then = config_from_mapping(self._live.manifest.config)
+        same = model_settings(then) == model_settings(self._config)
         sound = same and self._live.is_intact(ENCODER)
         return self._live.folder / ENCODER if sound else None
 

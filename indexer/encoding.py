@@ -114,7 +114,7 @@ def fit_new_encoder(
         folder: the collection's, where relative names in the configuration begin.
         progress: told how far each step is.
         training: how word vectors are trained.
-        before: the folder of the live version's encoder, where [dense] is as it was then.
+        before: the folder of the live version's encoder, where its model may stay.
     """
     trained = train_words(
         forward,
@@ -149,6 +149,14 @@ def encoder_settings(config: Config) -> tuple[object, ...]:
 def dense_settings(config: Config) -> DenseConfig:
     """Returns the part of [dense] that an encoder depends on."""
     return replace(config.dense, depth=1, device="auto")
+
+
+def model_settings(config: Config) -> DenseConfig:
+    """Returns the part of [dense] that a transformer's model depends on, fine-tuned or not.
+
+    Its vectors can be cut to another length.
+    """
+    return replace(dense_settings(config), dimensions=0)
 
 
 def fit_encoder(

@@ -315,7 +315,8 @@ def _content(indexed: Indexed, owner: str) -> Any:
         if not vectors.is_single:
             raise InputError(
                 "the documents have vectors of passages, and an index in the cluster takes one for "
-                'each document; set [elasticsearch] vectors = "none"'
+                'each document; set [elasticsearch] vectors = "none" (FAISS searches them beside '
+                "the cluster), or [dense] passages = false, which cuts long documents"
             )
         vectors_ND = vectors.vectors_PD
     return Content(

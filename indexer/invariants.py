@@ -11,6 +11,7 @@ from rankwell.data.documents import DocumentStore
 from rankwell.data.encoders import TRANSFORMER
 from rankwell.data.errors import DamagedVersion
 from rankwell.data.forward import NUM_FIELDS, ForwardIndex, open_forward_index
+from rankwell.data.records import document_text
 from rankwell.data.release import Check
 from rankwell.data.versions import (
     ANALYSIS,
@@ -140,7 +141,7 @@ def _check_sample(
     rows = np.arange(0, documents.num_rows, max(1, documents.num_rows // num_rows))
     sample = [documents[int(row)] for row in rows]
     again = forward.with_texts(analyzer, [d.title for d in sample], [d.text for d in sample])
-    found = encoder.encode_passages([f"{d.title}\n{d.text}" for d in sample])
+    found = encoder.encode_passages([document_text(d.title, d.text) for d in sample])
     encoded = DocumentVectors.of(found.vectors_PD, found.counts_N)
     for place, row in enumerate(rows.tolist()):
         same_words = all(

@@ -254,9 +254,13 @@ class _Job:
     def _tell_of(self, built: Built) -> None:
         self._report.encoded = built.encoded
         if built.cut:
+            kept = (
+                "passages have room for the beginnings of their long titles alone"
+                if self._config.dense.passages
+                else "only their beginnings were read: [dense] passages = true reads them whole"
+            )
             self._report.warnings.append(
-                f"{built.cut} new documents are longer than the encoder takes; only their "
-                "beginnings were read: [dense] passages = true reads them whole"
+                f"{built.cut} new documents are longer than the encoder takes; {kept}"
             )
 
     def _compact_journal(self) -> None:

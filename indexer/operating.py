@@ -14,6 +14,7 @@ from rankwell.data.terminal import Folder, Json, out, print_json, say, warn
 from rankwell.data.versions import RANKER, VECTORS, Version, VersionStore
 from rankwell.indexer.clusters import places_of, unused_indexes
 from rankwell.indexer.dense.record import IndexRecord
+from rankwell.indexer.dense.watching import InService
 from rankwell.indexer.invariants import check_invariants
 from rankwell.indexer.labels import labels_of
 from rankwell.indexer.releasing import publish_despite, roll_back
@@ -30,6 +31,9 @@ def status(folder: Folder, json: Json = False) -> None:
     index = IndexRecord.load(version.folder / VECTORS)
     if index.recall < index.target:
         warn(f"the vector index reached recall@10 {index.recall:.3f}, not {index.target:g}")
+    served = InService.load(folder, version.name)
+    if served is not None and served.trouble:
+        warn(f"{served.trouble} (at {served.time})")
     facts: dict[str, Any] = {
         "version": manifest.version,
         "created_at": manifest.created_at,
@@ -38,6 +42,7 @@ def status(folder: Folder, json: Json = False) -> None:
         "ranker": manifest.fingerprints.get("ranker"),
         "labels": list(labels_of(store, version)),
         "vector_index": asdict(index),
+        "in_service": asdict(served) if served is not None else None,
         "versions": store.names(),
         "journal": Journal(folder, folded=manifest.journal).last_number() - manifest.journal,
         "unused_indexes": _unused_indexes(folder),
@@ -57,6 +62,12 @@ def status(folder: Folder, json: Json = False) -> None:
             "",
             f"{index.knob or 'fixed'} {point.setting.effort}, shortlist {point.setting.factor}x: "
             f"recall@10 {point.recall:.3f}, {point.ms:.2f} ms{mark}",
+        )
+    if served is not None and served.recall is not None:
+        table.add_row(
+            "in service",
+            f"recall@10 {served.recall:.3f}, {served.num_checked:,} searches checked "
+            f"({served.time})",
         )
     table.add_row("labels", "; ".join(facts["labels"]) or "none")
     table.add_row("changes since", f"{facts['journal']} in the journal")

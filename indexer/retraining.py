@@ -29,7 +29,7 @@ from rankwell.data.versions import (
 from rankwell.embeddings.encoders import CollectionEncoder
 from rankwell.embeddings.word_training import train_words
 from rankwell.indexer.documents_encoding import ENCODED
-from rankwell.indexer.encoding import WordTraining, dense_settings, fit_new_encoder, near_documents
+from rankwell.indexer.encoding import WordTraining, fit_new_encoder, model_settings, near_documents
 from rankwell.indexer.engines import Indexed, build_lexical
 from rankwell.indexer.job import WORK, compact_rows
 from rankwell.indexer.labels import WITHOUT_RANKER, carry_ranker
@@ -92,7 +92,7 @@ def retrain_words(
         forward = open_forward_index(live.folder / FORWARD)
         analyzer = Analyzer.load(live.folder / ANALYSIS)
         then = config_from_mapping(live.manifest.config)
-        same = dense_settings(then) == dense_settings(config)
+        same = model_settings(then) == model_settings(config)
         with near_documents(live.folder / LEXICAL, forward, analyzer) as near:
             return fit_new_encoder(
                 forward,

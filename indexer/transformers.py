@@ -21,8 +21,8 @@ def open_transformer(
         word_vectors: the trained words, which it keeps beside the model.
         config: the [dense] section.
         folder: the collection's, where a relative name begins.
-        before: the folder of an encoder made by the same [dense], whose model stays: it may be
-            fine-tuned; None: the named model is taken as it is.
+        before: the folder of an encoder made by the same [dense], but for its dimensions, whose
+            model stays: it may be fine-tuned; None: the named model is taken as it is.
 
     Raises:
         InputError: the model is missing, of another kind, or cannot do what is asked.
@@ -31,7 +31,11 @@ def open_transformer(
     """
     dense = config.dense
     if before is not None and kind_of(before) == TRANSFORMER:
-        return replace(TransformerEncoder.load(before, dense.device), word_vectors=word_vectors)
+        kept = replace(TransformerEncoder.load(before, dense.device), word_vectors=word_vectors)
+        if dense.dimensions == kept.dimensions:
+            return kept
+        asked = replace(kept.reading, dimensions=dense.dimensions)
+        return TransformerEncoder.of(word_vectors, kept.model, asked, kept.facts, dense.device)
     model = resolve_model(dense.model, folder)
     on_gpu = torch_device(dense.device) == "cuda"
     backend = dense.backend

@@ -24,6 +24,20 @@ from rankwell.indexer.vectors import WORDS_FILE
 
 _CANARY_TEXTS = 8
 _CANARY_WORDS = 12
+_ANY_WORDS = (
+    "what",
+    "the",
+    "heat",
+    "of",
+    "a",
+    "wing",
+    "was",
+    "when",
+    "it",
+    "measured",
+    "1958",
+    ".",
+)
 
 
 def sample_queries(
@@ -71,7 +85,10 @@ def write_vectors(
 
 
 def canary_texts(encoder: CollectionEncoder) -> list[str]:
-    """Returns texts of the encoder's own words, from the frequent ones to the rare."""
-    words = encoder.word_vectors.words
+    """Returns texts of the encoder's own words, from the frequent ones to the rare.
+
+    Without a trained word, a transformer reads what it was made with.
+    """
+    words = encoder.word_vectors.words or _ANY_WORDS
     num_texts = min(_CANARY_TEXTS, len(words))
     return [" ".join(words[start::num_texts][:_CANARY_WORDS]) for start in range(num_texts)]

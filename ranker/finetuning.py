@@ -13,6 +13,7 @@ import numpy as np
 
 from rankwell.data.config import Config
 from rankwell.data.progress import Progress, silent
+from rankwell.data.records import document_text
 from rankwell.embeddings.finetuning import Example, finetune
 from rankwell.embeddings.generated import generated_example
 from rankwell.embeddings.transformer import TransformerEncoder
@@ -62,7 +63,7 @@ def finetuned(
 
     def text_of(row: int) -> str:
         document = collection.documents[row]
-        return f"{document.title}\n{document.text}"
+        return document_text(document.title, document.text)
 
     return finetune(
         encoder,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer
 from rankwell.data.forward import NUM_FIELDS, ExtendedVocabulary, ForwardIndex
 from rankwell.data.protocols import Encoder
-from rankwell.data.records import FieldValue
+from rankwell.data.records import FieldValue, document_text
 from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.indexer.vectors import DocumentVectors, joined
 from rankwell.ranker.priors import NO_PRIORS, Priors
@@ -76,7 +76,7 @@ def pool_of_texts(
     fields are given where the collection has priors.
     """
     forward = collection.forward.with_texts(analyzer, titles, texts)
-    whole = [f"{title}\n{text}" for title, text in zip(titles, texts, strict=True)]
+    whole = [document_text(*both) for both in zip(titles, texts, strict=True)]
     # stored vectors have half precision, so these are rounded alike
     found = encoder.encode_passages(whole)
     vectors = DocumentVectors.of(found.vectors_PD, found.counts_N)

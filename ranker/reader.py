@@ -150,8 +150,11 @@ class VersionReader:
     @property
     def troubles(self) -> list[str]:
         """Sentences about what is worse in service than it should be."""
+        if not isinstance(self._dense, FaissEngine):
+            return []
         recall = self.dense_recall
-        return [recall.trouble] if recall is not None and recall.trouble else []
+        found = (self._dense.trouble, recall.trouble if recall is not None else None)
+        return [trouble for trouble in found if trouble]
 
     def close(self) -> None:
         """Lets go of the engines."""

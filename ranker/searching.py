@@ -17,7 +17,14 @@ from rankwell.data.config import Config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.filters import matching_rows
-from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime
+from rankwell.data.records import (
+    Document,
+    Explanation,
+    Hit,
+    SearchResult,
+    StageTime,
+    document_text,
+)
 from rankwell.data.restrictions import Restrictions
 from rankwell.data.versions import Version
 from rankwell.embeddings.encoders import CollectionEncoder
@@ -177,7 +184,7 @@ class Searchable(ABC):
             raise InputError(f"document '{doc_id}' has no words to compare by", field="doc_id")
         filters = tuple(f for f in (filter, within) if f)
         request, degraded = self._request(" ".join(words), Restrictions(filters), self.refresh())
-        vector_D = self.encoder.encode_documents([f"{document.title}\n{document.text}"])[0]
+        vector_D = self.encoder.encode_documents([document_text(document.title, document.text)])[0]
         request = replace(request, vector_D=vector_D)
         return self._answer(asked, request, degraded, started, without=doc_id)
 

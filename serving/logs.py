@@ -55,7 +55,11 @@ class _Stderr(logging.StreamHandler[Any]):
 def logged() -> Iterator[None]:
     """Sends the service's lines, and the server's own, to stderr; as JSON unless people watch."""
     handler = _Stderr()
-    levels = {"rankwell.serving": logging.INFO, "uvicorn.error": logging.WARNING}
+    levels = {
+        "rankwell.serving": logging.INFO,
+        "rankwell.indexer": logging.WARNING,
+        "uvicorn.error": logging.WARNING,
+    }
     loggers = [] if err.is_terminal else [logging.getLogger(name) for name in levels]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

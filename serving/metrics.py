@@ -87,6 +87,12 @@ class Metrics:
             "Share of the true best ten that the live version's vector index finds.",
             registry,
         )
+        self._recall_checks = Counter(
+            "rankwell_recall_checks",
+            "Searches that were held against exact search, or could not be.",
+            ("outcome",),
+            registry=registry,
+        )
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts an answer."""
@@ -123,6 +129,10 @@ class Metrics:
     def recall(self, recall: float) -> None:
         """Says what share of the true best ten the vector index finds."""
         self._recall.set(recall)
+
+    def recall_checked(self, outcome: str, number: int) -> None:
+        """Counts searches that were held against exact search."""
+        self._recall_checks.labels(outcome).inc(number)
 
     def text(self) -> bytes:
         """Returns all figures as Prometheus reads them, of all processes."""

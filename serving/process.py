@@ -21,6 +21,7 @@ from rankwell.serving.following import Follower, Live, LocationFollower, repeate
 from rankwell.serving.listening import BACKLOG, address_shown
 from rankwell.serving.logs import logged, say, say_trouble
 from rankwell.serving.rate import RateLimiter
+from rankwell.serving.recall import RecallTeller
 from rankwell.serving.service import Service, recall_of
 
 # Idle connections stay open for longer than those that proxies keep, which then use none that is
@@ -82,7 +83,8 @@ def serve_process(
         del collection  # it is live's to let go of
         _settle()
         stack.enter_context(repeated(Follower(folder, live).look, LOOK_SECONDS))
-        stack.enter_context(repeated(partial(_tell_recall, live, service), RECALL_SECONDS))
+        recall = RecallTeller(live, service.metrics, folder if is_first else None)
+        stack.enter_context(repeated(recall.tell, RECALL_SECONDS))
         if is_first:
             if trouble := follow_live(folder):
                 say_trouble(trouble)
@@ -121,11 +123,3 @@ def _settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _tell_recall(live: Live, service: Service) -> None:
-    """Puts the recall of what is asked here in the place of that at the release."""
-    with live.collection() as collection:
-        measured = collection.dense_recall
-    if measured is not None and measured.num_checked:
-        service.metrics.recall(measured.recall)

@@ -123,6 +123,9 @@ def process_group() -> Iterator[Group]:
         yield Group(dist.get_rank(), dist.get_world_size())
         return
     with _joined(init_method="env://") as group:
+        if torch.cuda.is_available():  # "cuda" is a GPU of this process's own from now on
+            place = int(os.environ.get("LOCAL_RANK", 0))
+            torch.cuda.set_device(place % torch.cuda.device_count())
         yield group
 
 

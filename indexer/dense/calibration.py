@@ -33,6 +33,7 @@ _LEAST_EFFORT, _MOST_EFFORT = 16, 2048  # of a graph
 _MORE_POINTS = 2  # of the curve behind the one that is chosen
 _FILTER_QUERIES = 32
 _BLOCK = 1 << 16
+_GROWTH = 4
 # FAISS and BLAS add up in another order than single rows do
 _ROUNDING = 1e-5
 
@@ -60,13 +61,18 @@ class Searcher:
         faiss = load_faiss()
         use_threads(faiss, building=False)
         parameters = search_parameters(faiss, self.index, effort, selector)
-        # some kinds search on for as many as they are asked for, also where there are fewer
-        num = min(num, self.index.ntotal)
-        _, found = self.index.search(query_D[None], num, params=parameters)
-        ids: NDArray[np.int64] = found[0][found[0] >= 0]
-        if selector is None and self.visible_P is not None:
-            ids = ids[self.visible_P[ids]]
-        return ids
+        asked = num
+        while True:
+            # some kinds search on for as many as they are asked for, also where there are fewer
+            asked = min(asked, self.index.ntotal)
+            _, found = self.index.search(query_D[None], asked, params=parameters)
+            ids: NDArray[np.int64] = found[0][found[0] >= 0]
+            is_exhausted = len(ids) < asked or asked == self.index.ntotal
+            if selector is None and self.visible_P is not None:
+                ids = ids[self.visible_P[ids]]
+            if len(ids) >= num or is_exhausted:
+                return ids[:num]
+            asked *= _GROWTH  # hidden vectors took the places of others
 
     def compared(
         self, query_D: NDArray[np.float32], ids_L: NDArray[np.int64]
@@ -136,7 +142,11 @@ class Calibration:
 
 
 def calibrate(
-    searcher: Searcher, queries_QD: NDArray[np.float32], target: float, seed: int = 0
+    searcher: Searcher,
+    queries_QD: NDArray[np.float32],
+    target: float,
+    most: int | None = None,
+    seed: int = 0,
 ) -> Calibration:
     """Returns the least effort, and then the shortest shortlist, that reaches the target.
 
@@ -144,19 +154,21 @@ def calibrate(
         searcher: the index.
         queries_QD: a sample, such as titles.
         target: the recall asked for.
+        most: the greatest effort that may be chosen; None: that of the index.
         seed: of the filters that are tried.
     """
     num_visible = len(searcher.vectors.vectors_PD)
     if searcher.visible_P is not None:
         num_visible = int(searcher.visible_P.sum())
     k = min(TOP, num_visible)
+    most = most_effort(searcher.index) if most is None else min(most, most_effort(searcher.index))
     queries_QD = queries_QD[queries_QD.any(1)][:QUERIES]
     if not len(queries_QD) or not k:
-        return Calibration(Setting(most_effort(searcher.index)), 1.0, 0, num_visible)
+        return Calibration(Setting(most), 1.0, 0, num_visible)
     tenth_Q = searcher.tenth_best(queries_QD, k)
     curve: list[Point] = []
     reached: list[Point] = []
-    for effort in _efforts(searcher.index):
+    for effort in _efforts(searcher.index, most):
         recall_QF = _recalls(searcher, queries_QD, tenth_Q, k, effort)
         recall_F = recall_QF.mean(0)
         # another sample of queries would give another mean: of such samples most shall reach it too
@@ -188,8 +200,7 @@ def effort_behind(effort: int, share: float, index: Any) -> int:
     return min(most_effort(index), max(effort, round(effort / max(share, 1e-9))))
 
 
-def _efforts(index: Any) -> Iterator[int]:
-    most = most_effort(index)
+def _efforts(index: Any, most: int) -> Iterator[int]:
     if not most:
         yield 0
         return

@@ -3,7 +3,9 @@
 Shapes: N rows, P vectors, D dimensions, Q queries, L shortlist.
 """
 
+import logging
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +30,8 @@ from rankwell.indexer.dense.watching import Measured, RecallWatch
 from rankwell.indexer.selection import padded, top_rows
 from rankwell.indexer.vectors import open_vectors
 
+_LOGGER = logging.getLogger(__name__)
+
 Hits = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
@@ -47,7 +51,13 @@ class _Allowed:
 
 
 class FaissEngine:
-    """Selects rows by the inner product of their vectors with a query's."""
+    """Selects rows by the inner product of their vectors with a query's.
+
+    Attributes:
+        record: what is known of the index.
+        where: on which device unfiltered searches run, in words.
+        trouble: a sentence where a GPU failed under a search and the CPU took over, else None.
+    """
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Opens the index in a folder.
@@ -79,7 +89,10 @@ class FaissEngine:
         except (OSError, ValueError, IndexError) as error:
             raise DamagedVersion(f"{folder / HIDDEN_FILE} cannot be opened: {error}") from None
         self._searcher = Searcher(index, self._vectors, visible_P, takes_selectors(faiss, index))
+        self._falls_back = device == "auto"
         self._gpu, self.where = self._shared_gpu(folder, device)
+        self.trouble: str | None = None
+        self._giving_up = threading.Lock()
         self._watch: RecallWatch | None = None
         selector = None
         if visible_P is not None and self._searcher.takes_selectors:
@@ -249,12 +262,36 @@ class FaissEngine:
 
     def _from_gpu(self, query_D: NDArray[np.float32], num: int) -> NDArray[np.int64] | None:
         """Returns a shortlist from the GPUs; None where they cannot give one of that length."""
-        visible_P = self._searcher.visible_P
-        if self._gpu is None or num > MOST_HITS:
+        gpu = self._gpu
+        if gpu is None or num > MOST_HITS:
             return None
+        try:
+            return self._enough_from(gpu, query_D, num)
+        except Unavailable as error:
+            if not self._falls_back:
+                raise
+            self._give_up(gpu, error)
+            return None
+
+    def _give_up(self, gpu: SharedGpu, error: Unavailable) -> None:
+        """Goes on with the index on the CPU, which is the same."""
+        with self._giving_up:
+            if self._gpu is None:
+                return
+            self._gpu = None
+        self.where = f"on the CPU: {error}"
+        self.trouble = f"vectors are searched on the CPU until the next version: {error}"
+        _LOGGER.warning("%s", self.trouble)
+        gpu.close()
+
+    def _enough_from(
+        self, gpu: SharedGpu, query_D: NDArray[np.float32], num: int
+    ) -> NDArray[np.int64] | None:
+        """Returns so many visible vectors from the GPUs; None where they cannot give as many."""
+        visible_P = self._searcher.visible_P
         asked = num if visible_P is None else min(2 * num, MOST_HITS)
         while True:
-            ids = self._gpu.search(query_D, asked)
+            ids = gpu.search(query_D, asked)
             exhausted = len(ids) < asked
             if visible_P is not None:  # a GPU knows no tombstones
                 ids = ids[visible_P[ids]]

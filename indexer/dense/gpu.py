@@ -1,7 +1,8 @@
 """GPUs: the one place where faiss-gpu is called.
 
-FAISS asks for one search at a time for each GPU, takes no selectors there and gives 2048 hits at
-most; `sharing.py` sees to the first, the engine to the others.
+FAISS asks for one search at a time for each GPU, takes no selectors there, and gives 2048 hits out
+of 2048 lists at most (GPU_MAX_SELECTION_K in its DeviceDefs.cuh); `sharing.py` sees to the first,
+calibration to the lists, the engine to the others.
 
 Shapes: P vectors, D dimensions.
 """
@@ -14,10 +15,11 @@ from typing import Any
 
 from rankwell.data.errors import ConfigError, Unavailable
 from rankwell.indexer.dense.kinds import EXACT, Plan
-from rankwell.indexer.dense.library import core, first_line, knob, load_faiss
+from rankwell.indexer.dense.library import core, first_line, knob, load_faiss, read_index
 from rankwell.indexer.vectors import DocumentVectors, in_single
 
 MOST_HITS = 2048
+MOST_LISTS = 2048
 _SCRATCH_BYTES = 512_000_000  # for the searches themselves, on each GPU
 _MARGIN = 1.1  # lists are longer than what they hold
 _ID_BYTES = 8
@@ -146,7 +148,9 @@ def searchable(gpus: Gpus, plan: Plan, path: Path, effort: int, vectors: Documen
         vectors: that it holds.
 
     Raises:
-        Unavailable: it does not fit, or FAISS has another reason.
+        Unavailable: it does not fit, a search needs more lists than a GPU looks at, or FAISS has
+            another reason.
+        DamagedVersion: its file cannot be read.
     """
     faiss = load_faiss()
     check_memory(plan, len(vectors.vectors_PD), vectors.dimensions, gpus.free_bytes())
@@ -155,8 +159,14 @@ def searchable(gpus: Gpus, plan: Plan, path: Path, effort: int, vectors: Documen
         for _, block in vectors.blocks():
             index.add(in_single(block))
     else:  # read, not mapped: it is copied as a whole
-        index = faiss.read_index(str(path))
+        index = read_index(faiss, path)
         if knob(faiss, index) == "nprobe":  # the cloner takes it along
+            if effort > MOST_LISTS:
+                raise Unavailable(
+                    f"the vector index {plan.factory} is searched with nprobe {effort}, and a GPU "
+                    f"takes {MOST_LISTS:,} at most; calibrate it for one: set [vectors] device to "
+                    '"gpu" or "auto", and run rankwell index --full'
+                )
             core(faiss, index).nprobe = effort
     try:
         return gpus.for_search(index)
@@ -187,7 +197,10 @@ def _check_kind(plan: Plan, dimensions: int) -> None:
 
 def _free_bytes(number: int) -> int:
     """Returns the free memory of a GPU, as the driver says."""
-    driver: Any = ctypes.CDLL("libcuda.so.1")
+    try:
+        driver: Any = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise Unavailable(f"the driver of the GPU cannot be loaded: {error}") from None
     device, context = ctypes.c_int(), ctypes.c_void_p()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     for name, *arguments in (

@@ -10,6 +10,7 @@ Shapes: P vectors, D dimensions.
 
 import math
 import os
+import re
 from dataclasses import dataclass
 
 from rankwell.data.config import VectorsConfig
@@ -47,7 +48,7 @@ def plan_index(config: VectorsConfig, num_vectors: int, dimensions: int) -> Plan
     """Returns the index that the configuration asks for, or what suits the vectors.
 
     Raises:
-        ConfigError: FAISS does not know the factory string.
+        ConfigError: FAISS does not know the factory string, or could hang over it.
     """
     of = f"{num_vectors:,} vectors of {dimensions} dimensions"
     if config.index == AUTO:
@@ -59,6 +60,11 @@ def plan_index(config: VectorsConfig, num_vectors: int, dimensions: int) -> Plan
         return Plan(HNSW, f"HNSW{_LINKS},SQ8", reason)
     if config.index == IVF:
         return Plan(IVF, _inverted(num_vectors, "SQ8"), reason)
+    if re.search("NSG|NND", config.index):
+        raise ConfigError(
+            f"[vectors] index is '{config.index}', a graph that FAISS builds for ever where many "
+            f'vectors are alike; set [vectors] index = "{HNSW}", or HNSW48,SQ8 for one of your own'
+        )
     faiss = load_faiss()
     try:
         faiss.index_factory(dimensions, config.index, faiss.METRIC_INNER_PRODUCT)
@@ -69,6 +75,17 @@ def plan_index(config: VectorsConfig, num_vectors: int, dimensions: int) -> Plan
             "FAISS's factory strings, such as IVF4096,SQ8"
         ) from None
     return Plan("", config.index, reason)
+
+
+def same_but_lists(plan: Plan, kind: str, factory: str) -> bool:
+    """Returns whether an index is what is wanted now, but for the number of its lists.
+
+    That number follows the number of vectors, and changes with each document; what a vector
+    becomes follows the memory that there is.
+    """
+    if plan.kind != IVF:
+        return (kind, factory) == (plan.kind, plan.factory)
+    return kind == IVF and factory.partition(",")[2] == plan.factory.partition(",")[2]
 
 
 def exact_factory(dimensions: int) -> str:

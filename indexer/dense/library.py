@@ -38,7 +38,8 @@ def use_threads(faiss: ModuleType, *, building: bool) -> None:
 
 def first_line(error: Exception) -> str:
     """Returns what FAISS has to say, without the names of its own functions."""
-    return str(error).splitlines()[0].rpartition("Error: ")[2][:300]
+    said = str(error) or type(error).__name__  # a MemoryError says nothing
+    return said.splitlines()[0].rpartition("Error: ")[2][:300]
 
 
 def write_index(faiss: ModuleType, index: Any, path: Path) -> None:
@@ -64,8 +65,17 @@ def open_index(faiss: ModuleType, path: Path, *, has_lists: bool) -> Any:
         DamagedVersion: there is none, or FAISS cannot read it.
     """
     in_lists = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+    return read_index(faiss, path, in_lists if has_lists else faiss.IO_FLAG_MMAP_IFC)
+
+
+def read_index(faiss: ModuleType, path: Path, flags: int = 0) -> Any:
+    """Reads an index; without flags into this process's own memory, to be changed or copied.
+
+    Raises:
+        DamagedVersion: there is none, or FAISS cannot read it.
+    """
     try:
-        index = faiss.read_index(str(path), in_lists if has_lists else faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:  # a wrong bit can ask for any amount of memory
         raise DamagedVersion(
             f"the vector index {path} cannot be opened: {first_line(error)}"

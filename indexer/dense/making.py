@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from rankwell.data.arrays import evenly, save_array
 from rankwell.data.config import VectorsConfig
-from rankwell.data.errors import ConfigError, DamagedVersion
+from rankwell.data.errors import ConfigError
 from rankwell.indexer.dense.calibration import QUERIES, Calibration, Searcher, calibrate
-from rankwell.indexer.dense.gpu import check_memory, gpus_for
-from rankwell.indexer.dense.kinds import EXACT, Plan, plan_index
+from rankwell.indexer.dense.gpu import MOST_LISTS, check_memory, gpus_for
+from rankwell.indexer.dense.kinds import EXACT, Plan, plan_index, same_but_lists
 from rankwell.indexer.dense.library import (
     core,
     first_line,
     knob,
     load_faiss,
+    read_index,
     takes_selectors,
     use_threads,
     write_index,
@@ -69,7 +70,8 @@ def make_index(
         searcher = Searcher(
             index, vectors, all_but(hidden, num_vectors), takes_selectors(faiss, index)
         )
-        found = calibrate(searcher, queries_QD, config.target_recall)
+        most = None if config.device == "cpu" else MOST_LISTS
+        found = calibrate(searcher, queries_QD, config.target_recall, most)
     IndexRecord(
         plan.kind,
         plan.factory,
@@ -106,17 +108,12 @@ def _grown(base: Path | None, plan: Plan, num_vectors: int) -> tuple[Any, Plan, 
     if base is None or plan.kind == EXACT:
         return None
     record = IndexRecord.load(base)
-    same = record.factory == plan.factory or (plan.kind and record.kind == plan.kind)
-    if not same or num_vectors > MAX_GROWTH * record.num_trained:
+    if not same_but_lists(plan, record.kind, record.factory):
         return None
-    faiss = load_faiss()
-    try:
-        index = faiss.read_index(str(base / INDEX_FILE))
-    except RuntimeError as error:
-        raise DamagedVersion(
-            f"the vector index in {base} cannot be opened: {first_line(error)}"
-        ) from None
-    return index, replace(plan, factory=record.factory, reason=record.reason), record.num_trained
+    if num_vectors > MAX_GROWTH * record.num_trained:
+        return None
+    index = read_index(load_faiss(), base / INDEX_FILE)
+    return index, replace(plan, factory=record.factory), record.num_trained
 
 
 def _made(

@@ -32,6 +32,7 @@ from rankwell.data.errors import Unavailable
 _MOST_IN_BATCH = 1024
 _PATIENCE_S = 120.0  # the owner may be copying a large index
 _PAUSE_S = 0.05
+_MOST_PATH_BYTES = 107  # of a socket's address, by the kernel
 _ASKED = struct.Struct("<qq")  # hits, bytes of the query
 _ANSWERED = struct.Struct("<qq")  # 0 or 1 for an error, bytes that follow
 
@@ -134,13 +135,19 @@ class SharedGpu:
             load: puts the index on the GPUs.
 
         Raises:
-            Unavailable: the index does not get onto the GPUs.
+            Unavailable: the index does not get onto the GPUs, or the socket has no place.
         """
         stat = folder.stat()
         key = hashlib.sha256(f"{folder.resolve()} {stat.st_ino}".encode()).hexdigest()[:16]
         self._address = _runtime_folder() / f"{key}.socket"
+        if len(os.fsencode(self._address)) > _MOST_PATH_BYTES:
+            raise Unavailable(
+                f"the path of the socket {self._address} is longer than {_MOST_PATH_BYTES} bytes; "
+                "set TMPDIR to a folder with a shorter path"
+            )
         self._load = load
         self._electing = threading.Lock()
+        self._is_closed = False
         self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
         self._lock: IO[str] | None = None
         self._batches: Batches | None = None
@@ -156,10 +163,12 @@ class SharedGpu:
         """Returns the numbers of the nearest vectors, best first: int64 [at most num].
 
         Raises:
-            Unavailable: FAISS failed, or no owner answers.
+            Unavailable: FAISS failed, no owner answers, or it is closed.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while True:
+            if self._is_closed:
+                raise Unavailable("the index on the GPU was closed")
             batches = self._batches
             try:
                 return (
@@ -174,23 +183,28 @@ class SharedGpu:
 
     def close(self) -> None:
         """Lets go of the GPUs; another process that has the version open takes over."""
+        with self._electing:  # a search that waits must not become the owner after this
+            self._is_closed = True
+            if self._batches is not None:
+                self._batches.close()
+            if self._server is not None:
+                self._server.shutdown()
+                self._server.server_close()
+            if self._lock is not None:
+                self._address.unlink(missing_ok=True)
+                self._lock.close()
+            self._batches = self._server = self._lock = None
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
-        if self._batches is not None:
-            self._batches.close()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-        if self._lock is not None:
-            self._address.unlink(missing_ok=True)
-            self._lock.close()
-        self._batches = self._server = self._lock = None
 
     def _elect(self) -> None:
         """Becomes the owner where there is none."""
         with self._electing:
-            if self._lock is not None:
+            if self._lock is not None or self._is_closed:
                 return
             lock = self._address.with_suffix(".lock").open("w")
             try:
@@ -199,13 +213,13 @@ class SharedGpu:
                 lock.close()
                 return
             try:
-                batches = Batches(self._load())
+                index = self._load()
+                self._address.unlink(missing_ok=True)  # of an owner that was killed
+                self._server = _Server(str(self._address), _Handler)
             except BaseException:
                 lock.close()
                 raise
-            self._address.unlink(missing_ok=True)  # of an owner that was killed
-            self._server = _Server(str(self._address), _Handler)
-            self._server.batches = batches
+            self._server.batches = batches = Batches(index)
             threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
             self._lock, self._batches = lock, batches
 
@@ -233,6 +247,8 @@ class SharedGpu:
             connection.close()
             raise
         self._idle.put(connection)
+        if self._is_closed:
+            self._hang_up()
         if failed:
             raise Unavailable(answer.decode())
         return np.frombuffer(answer, np.int64)

@@ -1,5 +1,6 @@
 """What the tests of the embeddings share."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from rankwell.data.config import AnalysisConfig
 from rankwell.data.forward import ForwardIndex
 from rankwell.data.forward_builder import ForwardIndexBuilder
 from rankwell.data.segmentation import segmented
+
+# where tests, and the processes that they start, find tiny
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

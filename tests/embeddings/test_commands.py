@@ -11,7 +11,7 @@ from gensim.models import KeyedVectors
 from typer.testing import CliRunner
 
 from rankwell.cli import app
-from rankwell.data.config import WordsConfig
+from rankwell.data.config import DenseConfig, WordsConfig
 from rankwell.embeddings.commands import open_word_vectors
 
 TEXTS = (
@@ -116,6 +116,33 @@ def test_what_cannot_be_answered_is_said_in_one_sentence(
     assert printed.startswith("rankwell: ")
     assert sentence in printed
     assert len(printed.splitlines()) == 1
+
+
+def test_words_beside_a_transformer_are_explored_too(
+    collection_of: Callable[..., Path], tiny_transformer: Path, tmp_path: Path
+) -> None:
+    dense = DenseConfig(
+        encoder="transformer", model=str(tiny_transformer), passage_overlap=4, backend="torch"
+    )
+    lines = (json.dumps({"_id": str(i), "text": t}) for i, t in enumerate(TEXTS))
+    folder = collection_of(*lines, dense=dense)
+    vectors = open_word_vectors(folder)
+    assert "otter" in vectors.words
+    found = json.loads(run("neighbours", folder, "otter", "--json"))
+    assert [n["word"] for n in found["otter"]] == [n.word for n in vectors.neighbours("otter")]
+    found = json.loads(run("analogy", folder, "otter", "fish", "beaver", "--json"))
+    assert [n["word"] for n in found["answers"]] == [
+        n.word for n in vectors.analogy("otter", "fish", "beaver", 5)
+    ]
+    questions = tmp_path / "q.txt"
+    questions.write_text(": animals\notter fish beaver bark\n")
+    assert json.loads(run("accuracy", folder, questions, "--json"))["total"]["asked"] == 1
+    run("export", folder, "--out", tmp_path / "v")
+    read = KeyedVectors.load_word2vec_format(str(tmp_path / "v"))
+    assert read.vectors.tobytes() == vectors.vectors_VD.tobytes()
+    run("map", folder, "otter", "--out", tmp_path / "map.svg", "-k", 3)
+    assert (tmp_path / "map.svg").read_text().count("otter") >= 1
+    assert "did you mean 'otter'" in run("neighbours", folder, "oter", fails=2)
 
 
 def test_words_of_a_folder_without_a_version_are_not_found(tmp_path: Path) -> None:

@@ -8,27 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny import encoder_of
 
 from rankwell.data.encoders import FinetuningConfig
 from rankwell.data.errors import InputError
 from rankwell.embeddings.contrastive import JUDGED_QUERIES
 from rankwell.embeddings.finetuning import Example, finetune
 from rankwell.embeddings.transformer import TransformerEncoder
-from rankwell.embeddings.transformer_files import Reading
-from rankwell.embeddings.word_vectors import WordVectors
 from rankwell.training.checkpoints import Checkpoints
 from rankwell.training.group import local_group
 
-WORDS = WordVectors(("wing",), np.array([2]), np.ones((1, 4), np.float32))
-READING = Reading(
-    query_prompt="",
-    document_prompt="",
-    max_tokens=0,
-    split=True,
-    overlap=4,
-    dimensions=0,
-    backend="torch",
-)
 # topic i is asked for by a letter, and its reports spell it with a digit
 LETTERS = "abcdefghijklmnopqrst"
 DOCUMENTS = [f"report {i // 2} {LETTERS[i // 2]}\nmeasured {i}" for i in range(40)]
@@ -41,7 +30,7 @@ CONFIG = FinetuningConfig(batch=8, epochs=3, learning_rate=5e-3, held_out=0.2, p
 
 @pytest.fixture
 def encoder(tiny_transformer: Path) -> TransformerEncoder:
-    return TransformerEncoder.of(WORDS, tiny_transformer, READING, {}, "cpu")
+    return encoder_of(tiny_transformer)
 
 
 def trained(
@@ -68,6 +57,27 @@ def test_training_finds_more_and_keeps_the_best_epoch(
     assert (after.facts[JUDGED_QUERIES], after.facts["queries"]) == (20, 16)
     assert after.fingerprint != encoder.fingerprint
     assert not np.allclose(after.encode_queries(["topic a"]), encoder.encode_queries(["topic a"]))
+
+
+def test_what_is_validated_and_learnt_has_the_length_that_is_served(
+    tiny_transformer: Path, tmp_path: Path
+) -> None:
+    encoder = encoder_of(tiny_transformer, dimensions=4)
+    after = trained(encoder, tmp_path / "model", replace(CONFIG, matryoshka=(8,), epochs=1))
+    assert (after.dimensions, after.facts["shorter vectors"]) == (4, [8, 4])
+    # the first of the curve is the encoder as it was: each held-out query has one answer's topic
+    order = np.random.default_rng(3).permutation(20)[:4]
+    held_out = [EXAMPLES[place] for place in order]
+    pool = sorted({row for e in held_out for row in (*e.positives, *e.negatives)})
+    found_QD = encoder.encode_queries([e.query for e in held_out])
+    scores_QN = found_QD @ encoder.encode_documents([DOCUMENTS[row] for row in pool]).T
+    best = np.log2(2) + 1 / np.log2(3)  # both answers first
+    values = []
+    for e, scores_N in zip(held_out, scores_QN, strict=True):
+        ranks = [place for place, i in enumerate(np.argsort(-scores_N)) if pool[i] in e.positives]
+        values.append(sum(1 / np.log2(2 + rank) for rank in ranks if rank < 10) / best)
+    figure = after.facts["curve"][0]["held-out nDCG@10"]
+    assert figure == pytest.approx(np.mean(values), abs=1e-3)
 
 
 def test_it_stops_when_nothing_better_comes(encoder: TransformerEncoder, tmp_path: Path) -> None:
@@ -107,8 +117,9 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(
 
 def _member(rank: int, folder: str, model: str) -> None:
     with local_group(rank, 2, f"{folder}/meeting") as group:
-        encoder = TransformerEncoder.of(WORDS, Path(model), READING, {}, "cpu")
-        after = trained(encoder, Path(folder) / "model", replace(CONFIG, epochs=1), group=group)
+        after = trained(
+            encoder_of(Path(model)), Path(folder) / "model", replace(CONFIG, epochs=1), group=group
+        )
         (Path(folder) / f"{rank}.json").write_text(json.dumps(after.facts["curve"][-1]))
 
 

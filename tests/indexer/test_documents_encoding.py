@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rankwell.data.documents import DocumentStore, content_hash, spool_documents, write_documents
-from rankwell.data.errors import DamagedVersion
+from rankwell.data.errors import DamagedVersion, InputError
 from rankwell.data.records import Document, EncodedPassages
 from rankwell.indexer import documents_encoding
 from rankwell.indexer.documents_encoding import (
@@ -39,6 +40,7 @@ class Counting:
             np.array(vectors, np.float32),
             np.array([len(of) for of in words]),
             np.array(spans, np.int32),
+            np.array(["cut" in text for text in texts], bool),
         )
 
 
@@ -47,10 +49,10 @@ def encode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     """Returns a function that encodes texts, two a shard, with its shards in one folder."""
     monkeypatch.setattr(documents_encoding, "SHARD_DOCS", 2)
 
-    def run(encoder: Counting, texts: Sequence[str], **how: Any) -> Any:
-        documents = [Document(text, text) for text in texts]
+    def run(encoder: Counting, texts: Sequence[str | Document], **how: Any) -> Any:
+        documents = [Document(text, text) if isinstance(text, str) else text for text in texts]
         spool_documents(tmp_path / "spool", documents, map(content_hash, documents))
-        write_documents(tmp_path / "documents", [tmp_path / "spool"], {})
+        write_documents(tmp_path / "documents", [tmp_path / "spool"], {"year": pa.int64()})
         store = DocumentStore(tmp_path / "documents")
         forward: Any = SimpleNamespace(num_rows=len(texts))
         known = how.pop("known", None) or KnownVectors()
@@ -82,6 +84,48 @@ def test_an_interrupted_job_goes_on_whatever_the_rows_are_then(
     assert second.texts == ["\nw6", "\nw9"]
     assert found.vectors.vectors_PD[:, 1].tolist() == [6, 3, 4, 9, 1]
     assert (found.num_encoded, found.num_known) == (2, 2)
+
+
+def test_what_is_not_read_makes_nothing_new(encode: Callable[..., Any]) -> None:
+    encode(Counting(), [Document("1", "w1", "title", {"year": 1990}), Document("2", "w2")])
+    again = Counting()
+    changed = [
+        Document("1", "w1", "title", {"year": 1991}),
+        Document("9", "w2"),
+        Document("3", "w3"),
+    ]
+    found = encode(again, [*changed, Document("4", "w1", "other title"), Document("5", "w3")])
+    assert again.texts == ["\nw3", "other title\nw1"]
+    assert found.vectors.vectors_PD[:, 1].tolist() == [1, 2, 3, 1, 3]
+    assert (found.num_encoded, found.num_known) == (2, 3)
+
+
+def test_a_title_is_one_line(encode: Callable[..., Any]) -> None:
+    encoder = Counting()
+    found = encode(encoder, [Document("1", "w1 w2", "a\ntitle")])
+    assert encoder.texts == ["a title\nw1 w2"]
+    assert found.spans_P2.tolist() == [[0, 2], [3, 5]]
+
+
+@pytest.mark.parametrize("bad", ["wnan", "winf", "w1e6"])
+def test_a_vector_that_is_not_finite_is_kept_nowhere(encode: Callable[..., Any], bad: str) -> None:
+    with pytest.raises(InputError, match=f"not finite for document '{bad}'; its weights"):
+        encode(Counting(), ["w1", "w2", "w3", bad])
+    after = Counting()
+    encode(after, ["w1", "w2", "w3"])
+    assert after.texts == ["\nw3"]  # its shard was refused whole
+
+
+def test_what_is_cut_is_counted_over_an_interruption(encode: Callable[..., Any]) -> None:
+    def interrupt(step: str, done: int, total: int | None = None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    documents = [Document(f"{i}", f"w{i}", "cut" if i < 3 else "") for i in range(5)]
+    with pytest.raises(KeyboardInterrupt):
+        encode(Counting(), documents, progress=interrupt)
+    found = encode(Counting(), documents)
+    assert (found.num_known, found.num_cut) == (2, 3)
 
 
 def test_a_damaged_shard_is_made_again(encode: Callable[..., Any], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rankwell.data.records import Document
 from rankwell.data.release import releases
 from rankwell.data.versions import VersionStore
 from rankwell.indexer.dense.record import IndexRecord, Point, Setting
+from rankwell.indexer.dense.watching import InService, Measured
 from rankwell.indexer.job import index_collection
 from rankwell.indexer.operating import prune_versions
 
@@ -133,6 +134,24 @@ def test_status_says_which_vector_index_there_is_and_what_it_finds(
     assert "warning: the vector index reached recall@10 0.900, not 0.95" in warned
     facts = json.loads(rankwell("status", three_versions, "--json").splitlines()[-1])
     assert facts["vector_index"]["curve"][0]["setting"] == {"effort": 8, "factor": 2}
+
+
+def test_status_says_what_the_vector_index_finds_in_service(
+    three_versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert json.loads(rankwell("status", three_versions, "--json"))["in_service"] is None
+    served = replace(InService.of("000002", Measured(0.8, 60, 0.95)), time="2026-11-23T12:00:00")
+    served.save(three_versions)
+    facts = json.loads(rankwell("status", three_versions, "--json"))
+    assert (facts["in_service"]["recall"], facts["in_service"]["num_checked"]) == (0.8, 60)
+    found = CliRunner().invoke(app, ["status", str(three_versions)])
+    assert "recall@10 0.800, 60 searches checked (2026-11-23T12:00:00)" in found.stdout
+    said = " ".join(found.stderr.split())
+    assert "warning: the vector index finds 80.0% of the true best ten of what is asked" in said
+    assert "rankwell index --full (at 2026-11-23T12:00:00)" in said
+    InService.of("000001", Measured(0.8, 60, 0.95)).save(three_versions)  # is no longer live
+    assert "80.0%" not in CliRunner().invoke(app, ["status", str(three_versions)]).output
 
 
 def test_verify_says_what_it_held_against_each_other(three_versions: Path) -> None:

@@ -1,6 +1,7 @@
 """A collection with a transformer: from index to search, re-indexing, and fine-tuning as a job."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rankwell.data.config import (
     JudgmentsConfig,
     QueriesConfig,
     RankerConfig,
+    load_config,
     render_config,
 )
 from rankwell.data.encoders import FinetuningConfig
@@ -129,6 +131,25 @@ def test_finetuning_publishes_a_version_with_vectors_of_its_own(folder: Path) ->
         )
     assert not (folder / "jobs" / "encoder").exists()
     assert not (folder / "jobs" / "work" / "encoded").exists()
+
+
+def test_a_finetuned_model_stays_when_its_vectors_are_cut(folder: Path) -> None:
+    train_encoder(folder)
+    weights = "encoder/model/model.safetensors"
+    learnt = (VersionStore(folder).open().folder / weights).read_bytes()
+    path = folder / "rankwell.toml"
+    config = load_config(folder)
+    for dimensions, length in ((8, 8), (0, 16)):
+        path.write_text(
+            render_config(replace(config, dense=replace(config.dense, dimensions=dimensions)))
+        )
+        index_collection(folder)
+        version = VersionStore(folder).open()
+        assert (version.folder / weights).read_bytes() == learnt
+        with rankwell.open(folder) as collection:
+            assert collection.encoder.dimensions == length
+            assert collection.pool.vectors.dimensions == length
+            assert collection.encoder.facts[JUDGED_QUERIES] == 11
 
 
 def test_without_judgments_it_learns_from_queries_made_of_the_documents(folder: Path) -> None:

@@ -97,6 +97,19 @@ def test_dead_rows_and_vectors_of_zeros_are_never_found(
     assert recall_of(engine, folder, queries_QD, (np.arange(600) % 3 > 0) & live_N) > 0.9
 
 
+@pytest.mark.parametrize("index", ["PQ8x4fs", "ivf"])
+def test_as_many_are_found_as_there_are_however_many_are_dead(
+    saved: Saved, queries_QD: Array, index: str
+) -> None:
+    live_N = np.arange(1000) % 10 == 0
+    config = VectorsConfig(index=index)
+    engine = FaissEngine.build(saved(1000), live_N, config, queries_QD[:10])
+    for wanted, mask_N in ((30, None), (100, None), (50, np.arange(1000) < 500)):
+        rows_QK = engine.search(queries_QD[:10], wanted, mask_N).rows_QK
+        assert (rows_QK >= 0).all()
+        assert live_N[rows_QK].all()
+
+
 @pytest.mark.parametrize("index", ["hnsw", "ivf"])
 def test_passages_of_one_document_are_one_candidate(
     saved: Saved, queries_QD: Array, index: str
@@ -120,6 +133,31 @@ def test_an_index_grows_from_the_one_before(saved: Saved, queries_QD: Array, ind
     again = saved(2500, name="again")
     engine = FaissEngine.build(again, None, config, queries_QD, grown)
     assert engine.record.num_trained == 2500  # more than twice as many as it was trained for
+
+
+def test_less_memory_makes_the_index_anew_in_other_codes(
+    saved: Saved, queries_QD: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rankwell.indexer.dense.kinds.EXACT_VALUES", 0)
+    base, grown, again = saved(30_000, name="base"), saved(31_000, name="grown"), saved(31_000)
+    FaissEngine.build(base, None, VectorsConfig(memory_mb=2), queries_QD).close()
+    assert IndexRecord.load(base).factory == "IVF512,SQ8"
+    record = FaissEngine.build(grown, None, VectorsConfig(memory_mb=2), queries_QD, base).record
+    assert (record.factory, record.num_trained) == ("IVF512,SQ8", 30_000)
+    assert record.reason.startswith("31,000 vectors of 32 dimensions are too many")
+    # a byte a value no longer fits
+    record = FaissEngine.build(again, None, VectorsConfig(memory_mb=1), queries_QD, grown).record
+    assert (record.factory, record.num_trained) == ("IVF512,PQ8x4fs", 31_000)
+
+
+@pytest.mark.parametrize("content", [b"", b"IwFl" + b"\xff" * 300])
+def test_a_damaged_index_is_not_grown(saved: Saved, queries_QD: Array, content: bytes) -> None:
+    base, grown = saved(300, name="base"), saved(400, name="grown")
+    config = VectorsConfig(index="ivf")
+    FaissEngine.build(base, None, config, queries_QD).close()
+    (base / INDEX_FILE).write_bytes(content)
+    with pytest.raises(DamagedVersion, match=r"the vector index .*base.* cannot be opened: "):
+        FaissEngine.build(grown, None, config, queries_QD, base)
 
 
 def test_an_index_of_another_kind_is_made_anew(saved: Saved, queries_QD: Array) -> None:
@@ -188,6 +226,11 @@ def test_recall_is_that_of_the_index(saved: Saved) -> None:
     [
         ("IVF", r"\[vectors\] index is 'IVF', which FAISS refuses for 32 dimensions: .*IVF"),
         ("PQ7", r"which FAISS refuses for 32 dimensions: "),
+        (
+            "NSG32,SQ8",
+            r"a graph that FAISS builds for ever where .*; set \[vectors\] index = \"hnsw\"",
+        ),
+        ("IVF16_NSG16,Flat", "a graph that FAISS builds for ever"),
         ("hsnw", "known are exact, hnsw, ivf, auto, and FAISS's factory strings"),
         ("IVF5000,Flat", "FAISS cannot train IVF5000,Flat on 3,000 vectors: .*; set .vectors. ind"),
     ],

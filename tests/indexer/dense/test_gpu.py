@@ -20,7 +20,7 @@ from tests.conftest import lacking
 
 from rankwell.data.config import VectorsConfig
 from rankwell.data.errors import ConfigError, RankwellError, Unavailable
-from rankwell.indexer.dense import gpu
+from rankwell.indexer.dense import gpu, making
 from rankwell.indexer.dense.engine import FaissEngine
 from rankwell.indexer.dense.gpu import Gpus, find_gpus, gpu_bytes, gpus_for
 from rankwell.indexer.dense.kinds import Plan
@@ -208,3 +208,53 @@ def test_a_search_that_fails_on_the_gpu_is_unavailable(
         engine.search(clustered(1), 3)
     engine.close()
     assert (folder / INDEX_FILE).exists()
+
+
+def test_where_a_gpu_was_not_insisted_on_the_cpu_goes_on(
+    stand_in: Callable[..., StandInGpus],
+    saved: Saved,
+    queries_QD: Array,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gpus, folder = stand_in(10**9), saved()
+    FaissEngine.build(folder, None, VectorsConfig(index="ivf"), queries_QD).close()
+    expected = FaissEngine(folder).search(queries_QD, 10).rows_QK
+    engine = FaissEngine(folder, "auto")
+    assert (engine.search(queries_QD, 10).rows_QK == expected).all()
+    assert engine.trouble is None
+    gpus.made[-1].search = None  # type: ignore[method-assign, assignment]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda q: engine.search(q[None], 10).rows_QK[0], queries_QD))
+    assert np.array_equal(found, expected)
+    assert engine.where.startswith("on the CPU: the search on the GPU failed: ")
+    assert engine.trouble is not None
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [engine.trouble]
+    assert said[0].startswith("vectors are searched on the CPU until the next version: the search")
+    engine.close()
+
+
+def test_a_gpu_is_asked_for_no_more_lists_than_it_takes(
+    stand_in: Callable[..., StandInGpus],
+    saved: Saved,
+    queries_QD: Array,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in(10**9)
+    assert gpu.MOST_LISTS == 2048
+    for module in (gpu, making):
+        monkeypatch.setattr(module, "MOST_LISTS", 4)
+    folder = saved(np.random.default_rng(0).normal(size=(2000, 32)))
+    config = VectorsConfig(index="IVF16,SQ8")
+    effort = FaissEngine.build(folder, None, config, queries_QD).record.setting.effort
+    assert effort > 4
+    with pytest.raises(Unavailable, match=f"is searched with nprobe {effort}, and a GPU takes 4"):
+        FaissEngine(folder, "gpu")
+    assert FaissEngine(folder, "auto").where.startswith("on the CPU: the vector index IVF16,SQ8 is")
+    config = VectorsConfig(index="IVF16,SQ8", device="auto")
+    record = FaissEngine.build(folder, None, config, queries_QD).record
+    assert record.setting.effort == 4
+    assert record.recall < 0.95
+    engine = FaissEngine(folder, "gpu")
+    assert (engine.search(queries_QD, 10).rows_QK >= 0).all()
+    engine.close()

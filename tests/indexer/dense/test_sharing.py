@@ -132,6 +132,52 @@ def test_an_index_that_does_not_get_onto_the_gpu_leaves_no_owner(folder: Path) -
     owner.close()
 
 
+def test_who_has_closed_neither_searches_nor_becomes_the_owner(folder: Path) -> None:
+    owner, other = SharedGpu(folder, Near), SharedGpu(folder, Near)
+    assert other.search(query(1), 1).tolist() == [1]
+    other.close()
+    owner.close()
+    for shared in (owner, other):
+        with pytest.raises(Unavailable, match="the index on the GPU was closed"):
+            shared.search(query(1), 1)
+        assert not shared.is_owner
+    last = SharedGpu(folder, Near)
+    assert last.is_owner
+    last.close()
+
+
+def test_searches_that_meet_a_close_end_and_leave_no_owner(folder: Path) -> None:
+    def asked(shared: SharedGpu, number: int) -> bool:
+        try:
+            return shared.search(query(number), 1).tolist() == [number]
+        except Unavailable as error:
+            return str(error) == "the index on the GPU was closed"
+
+    for _ in range(5):
+        owner, other = SharedGpu(folder, Near), SharedGpu(folder, Near)
+        with ThreadPoolExecutor(8) as threads:
+            found = [
+                threads.submit(asked, shared, number)
+                for number in range(40)
+                for shared in (owner, other)
+            ]
+            other.close()
+            owner.close()
+            assert all(each.result(30) for each in found)
+        assert not owner.is_owner
+        assert not other.is_owner
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = folder / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(Unavailable, match=r"is longer than 107 bytes; set TMPDIR to a folder"):
+        SharedGpu(folder, Near)
+
+
 def test_a_folder_that_others_can_look_into_is_not_used(folder: Path) -> None:
     (folder / f"rankwell-{os.getuid()}").mkdir(mode=0o755)
     with pytest.raises(Unavailable, match="must belong to this user alone; remove it"):
