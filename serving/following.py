@@ -32,6 +32,11 @@ class _Held:
     collection: Collection
     users: int = 1
 
+    def close(self) -> None:
+        """Closes the collection and lets go of it."""
+        self.collection.close()
+        del self.collection
+
 
 class Live:
     """The open collection that answers now; safe to use from several threads.
@@ -40,18 +45,23 @@ class Live:
     """
 
     def __init__(
-        self, collection: Collection, told: Callable[[Collection], None] | None = None
+        self,
+        collection: Collection,
+        told: Callable[[Collection], None] | None = None,
+        closed: Callable[[], None] | None = None,
     ) -> None:
         """Takes an open collection over.
 
         Args:
             collection: what answers first.
             told: told of it, and of each that takes over.
+            closed: called when one that answered before is closed.
         """
         self._lock = threading.Lock()
         self._held = _Held(collection)
         self._troubles: dict[str, str] = {}
         self._told = told
+        self._closed = closed
         if told is not None:
             told(collection)
 
@@ -128,7 +138,9 @@ class Live:
             held.users -= 1
             unused = held.users == 0
         if unused:
-            held.collection.close()
+            held.close()
+            if self._closed is not None:
+                self._closed()
 
 
 # A version's name, and the inode and time of its manifest: a version can be written anew in place.

@@ -5,6 +5,7 @@ import itertools
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -72,6 +73,18 @@ def mapped(folder: Path) -> set[str]:
             continue
     versions = f"{folder}/versions/"
     return {line.partition(versions)[2].split("/")[0] for line in held if versions in line}
+
+
+def test_a_version_is_let_go_of_when_its_last_request_has_ended(folder: Path) -> None:
+    seen: list[bool] = []
+    first = rankwell.open(folder)
+    kept = weakref.ref(first)
+    live = Live(first, closed=lambda: seen.append(kept() is None))
+    del first
+    with live.collection():
+        live.swap(rankwell.open(folder, "000002"))
+        assert seen == []
+    assert seen == [True]
 
 
 def test_fifty_swaps_and_rollbacks_fail_no_request_and_mix_no_versions(
