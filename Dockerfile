@@ -13,5 +13,7 @@ RUN useradd --system --uid 10001 rankwell && mkdir /collection && chown rankwell
 USER rankwell
 WORKDIR /collection
 ENV PATH=/opt/rankwell/bin:$PATH NUMBA_CACHE_DIR=/tmp HOME=/tmp
+# memory stays level while versions swap: what one leaves in pieces goes back to the system
+ENV PYTHONMALLOC=malloc MALLOC_ARENA_MAX=2
 EXPOSE 8080
 CMD ["rankwell", "--help"]

@@ -11,11 +11,11 @@ what two busy connections a process get answered, ranked; then searches come at 
 three times it.
 Elasticsearch (RANKWELL_ELASTICSEARCH) gives the top 1000 by BM25 of the same documents with its
 `english` analyzer, query by query in turn with ours. The soak asks at half the capacity while
-two versions swap, reads the memory of all processes, and looks at the end whether they have let go
-of the version that is not live; `tests/integration/test_soak.py` runs a short one. Needs the
-development collections (RANKWELL_DATA), or with --quick only the sample of this repository.
---collection names a folder that is kept and used again. The last line of the output is one JSON
-object.
+two versions swap, with the image's settings of memory, reads the memory of all processes, and looks
+at the end whether they have let go of the version that is not live; `tests/integration/test_soak.py`
+runs a short one. Needs the development collections (RANKWELL_DATA), or with --quick only the sample
+of this repository. --collection names a folder that is kept and used again. The last line of the
+output is one JSON object.
 """
 
 import argparse
@@ -58,6 +58,7 @@ DATA = Path(os.environ.get("RANKWELL_DATA", SHARED / "data"))
 NODE = Path(os.environ.get("RANKWELL_ELASTICSEARCH", SHARED / "elasticsearch")) / "node"
 ELASTICSEARCH_PORT = 9690
 WARM_MINUTES = 10
+LEVEL_MEMORY = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "2"}  # as the image sets them
 PATIENCE_SECONDS = 60.0
 
 
@@ -86,7 +87,9 @@ def write_queries(folder: Path, path: Path, num: int) -> list[str]:
 
 
 @contextmanager
-def served(folder: Path, workers: int) -> Iterator[tuple[str, int]]:
+def served(
+    folder: Path, workers: int, environment: dict[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
     """Serves a collection from processes of its own; gives its address and the parent's number."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -95,7 +98,7 @@ def served(folder: Path, workers: int) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-c", run, "serve", str(folder)]
     command += ["--port", str(port), "--workers", str(workers)]
     with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log)
+        process = subprocess.Popen(command, stderr=log, env=os.environ | (environment or {}))
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -232,7 +235,7 @@ def soak(
     store, samples, ended = VersionStore(folder), [], threading.Event()
     store.set_current(versions[0])
     began, num_swaps = time.monotonic(), 0
-    with served(folder, workers) as (url, parent):
+    with served(folder, workers, LEVEL_MEMORY) as (url, parent):
 
         def watch() -> None:
             while not ended.wait(min(5.0, minutes)):
