@@ -17,14 +17,7 @@ from rankwell.data.config import Config
 from rankwell.data.documents import DocumentStore
 from rankwell.data.errors import InputError, nearest
 from rankwell.data.filters import matching_rows
-from rankwell.data.records import (
-    Document,
-    Explanation,
-    Hit,
-    SearchResult,
-    StageTime,
-    document_text,
-)
+from rankwell.data.records import Document, Explanation, Hit, SearchResult, StageTime, document_text
 from rankwell.data.restrictions import Restrictions
 from rankwell.data.versions import Version
 from rankwell.embeddings.encoders import CollectionEncoder
