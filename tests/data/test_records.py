@@ -14,6 +14,7 @@ from rankwell.data.records import (
     Rejected,
     SearchResult,
     StageTime,
+    WordMatch,
 )
 
 RESULT = SearchResult(
@@ -76,7 +77,7 @@ def test_a_search_result_has_the_documented_json_form() -> None:
                 {"fused": 0.5},
                 {"bm25": 7.0},
                 moved={"bm25": 0.25},
-                words={"wing": {"wings": 1.0}},
+                words={"wing": {"wings": WordMatch(1.0, "exact", 0.125)}},
             ),
         ),
     )
@@ -87,7 +88,7 @@ def test_a_search_result_has_the_documented_json_form() -> None:
                 "scores": {"fused": 0.5},
                 "features": {"bm25": 7.0},
                 "moved": {"bm25": 0.25},
-                "words": {"wing": {"wings": 1.0}},
+                "words": {"wing": {"wings": {"similarity": 1.0, "kernel": "exact", "part": 0.125}}},
             }
         ]
     }
