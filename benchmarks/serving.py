@@ -12,10 +12,10 @@ three times it.
 Elasticsearch (RANKWELL_ELASTICSEARCH) gives the top 1000 by BM25 of the same documents with its
 `english` analyzer, query by query in turn with ours. The soak asks at half the capacity while
 two versions swap, with the image's settings of memory, reads the memory of all processes, and looks
-at the end whether they have let go of the version that is not live; `tests/integration/test_soak.py`
-runs a short one. Needs the development collections (RANKWELL_DATA), or with --quick only the sample
-of this repository. --collection names a folder that is kept and used again. The last line of the
-output is one JSON object.
+at the end whether they have let go of the version that is not live;
+`tests/integration/test_soak.py` runs a short one. Needs the development collections
+(RANKWELL_DATA), or with --quick only the sample of this repository. --collection names a folder
+that is kept and used again. The last line of the output is one JSON object.
 """
 
 import argparse
