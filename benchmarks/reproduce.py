@@ -40,7 +40,7 @@ def rankwell(*arguments: str | Path) -> str:
 
 
 def train(folder: Path) -> int:
-    """Trains a ranker; returns the number of queries it learnt from, 0 where the gate refused it."""
+    """Trains a ranker; returns how many queries it learnt from, 0 where the gate refused it."""
     try:
         trained = json.loads(rankwell("train", "ranker", folder, "--json"))
     except subprocess.CalledProcessError as error:
