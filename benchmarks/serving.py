@@ -94,8 +94,7 @@ def served(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = "from rankwell.cli import main; main()"
-    command = [sys.executable, "-c", run, "serve", str(folder)]
+    command = [sys.executable, "-m", "rankwell", "serve", str(folder)]
     command += ["--port", str(port), "--workers", str(workers)]
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, env=os.environ | (environment or {}))

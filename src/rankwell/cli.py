@@ -81,8 +81,3 @@ def _options(
     ),
 ) -> None:
     """A search engine with neural ranking that trains on your own documents."""
-
-
-def main() -> None:
-    """Runs the command line."""
-    app()

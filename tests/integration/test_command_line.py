@@ -484,6 +484,18 @@ def test_ctrl_c_during_index_leaves_the_live_version_as_it_was(built: Path) -> N
     assert "version 000002 is live" in run_here("index", built).stdout
 
 
+def test_ctrl_c_while_libraries_load_leaves_no_traceback(built: Path) -> None:
+    with subprocess.Popen(
+        [RANKWELL, "search", built, "owl"], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as search:
+        maps = Path(f"/proc/{search.pid}/maps")
+        while "/numpy/" not in maps.read_text():  # the first of them; more than a second is left
+            time.sleep(0.001)
+        search.send_signal(signal.SIGINT)
+        assert search.communicate(timeout=60) == (b"", b"")
+    assert search.returncode == 130
+
+
 def test_serve_ends_cleanly_on_ctrl_c(made: Any) -> None:
     with subprocess.Popen(
         [RANKWELL, "serve", made[0], "--port", "0"], stderr=subprocess.PIPE, text=True

@@ -22,8 +22,17 @@ PATIENCE_SECONDS = 60
 @contextmanager
 def serving(folder: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Serves a folder from two processes; gives the parent and the address."""
-    run = "from rankwell.cli import main; main()"
-    command = [sys.executable, "-c", run, "serve", str(folder), "--port", "0", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "rankwell",
+        "serve",
+        str(folder),
+        "--port",
+        "0",
+        "--workers",
+        "2",
+    ]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stderr=errors)
     try:
@@ -107,8 +116,7 @@ def test_what_keeps_the_first_process_from_starting_is_said_once(
     two_versions: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(two_versions / "versions" / "000001" / "forward")
-    run = "from rankwell.cli import main; main()"
-    command = [sys.executable, "-c", run, "serve", str(two_versions), "--port", "0"]
+    command = [sys.executable, "-m", "rankwell", "serve", str(two_versions), "--port", "0"]
     done = subprocess.run(
         [*command, "--workers", "2"], capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
