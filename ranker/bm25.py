@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from rankwell.data.config import LexicalConfig
 from rankwell.data.forward import Array, ForwardIndex
+from rankwell.ranker.form_table import slot_of
+from rankwell.ranker.reading_ahead import ask_for
 from rankwell.ranker.terms import QueryTerms
 
 
@@ -31,7 +33,8 @@ def bm25_scores(
             forward.tokens_T,
             forward.offsets,
             forward.lengths_NF,
-            terms.slot_V,
+            terms.table.forms_H,
+            terms.table.slots_H,
             terms.idf_T * terms.counts_T,
             config.k1,
             config.b,
@@ -76,10 +79,9 @@ def bounds_of_new_terms(
     if new_T.any():
         most_T = terms.idf_T * terms.counts_T * (config.k1 + 1)
         for place, row in enumerate(rows_K):
-            words = forward.document(int(row))
-            words = words[(words >= 0) & (words < len(terms.slot_V))]
-            slots = np.unique(terms.slot_V[words])
-            bounds_K[place] = sum(most_T[slot] for slot in slots if slot >= 0 and new_T[slot])
+            has_S = np.isin(terms.surfaces_S, forward.document(int(row)))
+            slots = np.unique(terms.slots_S[has_S])
+            bounds_K[place] = most_T[slots[new_T[slots]]].sum()
     return bounds_K
 
 
@@ -89,7 +91,8 @@ def _bm25(
     tokens_T: Array,
     offsets: Array,
     lengths_NF: Array,
-    slot_V: Array,
+    forms_H: Array,
+    slots_H: Array,
     weights_T: Array,
     k1: float,
     b: float,
@@ -97,15 +100,14 @@ def _bm25(
     average: float,
     scores_K: Array,
 ) -> None:
+    ask_for(rows_K, tokens_T, offsets, lengths_NF)
     frequency_T = np.zeros(len(weights_T))
     for k in range(len(rows_K)):
         row = rows_K[k]
         start, middle, end = offsets[2 * row], offsets[2 * row + 1], offsets[2 * row + 2]
         frequency_T[:] = 0
         for p in range(start, end):
-            word = tokens_T[p]
-            # a damaged file must not make us read elsewhere: compiled loops check no bounds
-            slot = slot_V[word] if 0 <= word < len(slot_V) else -1
+            slot = slot_of(tokens_T[p], forms_H, slots_H)
             if slot >= 0:
                 frequency_T[slot] += title_weight if p < middle else 1.0
         length = title_weight * lengths_NF[row, 0] + lengths_NF[row, 1]

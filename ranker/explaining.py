@@ -96,7 +96,7 @@ class WordAblation:
             if word >= 0:
                 known, vectors = word_of >= 0, pool.words.unit_VD
                 similarity[known] = vectors[word_of[known]] @ vectors[word]
-            similarity[terms.slot_V[used] == term] = EXACT
+            similarity[np.isin(used, terms.surfaces_S[terms.slots_S == term])] = EXACT
             best = np.argsort(-similarity, kind="stable")[:_MOST_WORDS]
             similar[form] = {
                 int(used[i]): float(similarity[i])

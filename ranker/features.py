@@ -175,7 +175,7 @@ class FeatureExtractor:
         chosen_T, table_WT = self._chosen_T, self._table_WT
         if not len(chosen_T) or not len(rows_K):
             return
-        slots_S = self._slots_T[terms.slot_V[terms.surfaces_S]]
+        slots_S = self._slots_T[terms.slots_S]
         words_S = pool.words_of(terms.surfaces_S)
         has_word_S = words_S >= 0
         table_WT[words_S[has_word_S], len(chosen_T)] = slots_S[has_word_S] + 1

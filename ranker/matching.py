@@ -17,6 +17,7 @@ import numpy as np
 from rankwell.data.forward import Array
 from rankwell.embeddings.similarities import LAST_BIN
 from rankwell.ranker.declared import MATCH
+from rankwell.ranker.reading_ahead import ask_for
 
 # Kernels over cosine similarities, as in K-NRM (Xiong et al., "End-to-End Neural Ad-hoc Ranking
 # with Kernel Pooling", 2017): centres and width.
@@ -169,6 +170,7 @@ def match_features(
 
     The tokens and words are those of `count_words`.
     """
+    ask_for(rows_K, tokens_T, offsets, lengths_NF)
     num_terms = len(idf_T)
     weights_T = idf_T * counts_T
     weights_T = weights_T / max(weights_T.sum(), 1e-9)

@@ -1,6 +1,6 @@
 """A query's terms as a forward index knows them.
 
-Shapes: T distinct terms of the query, V surface forms, S of them the terms'.
+Shapes: T distinct terms of the query, S surface forms of theirs.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import AnalysedQuery, Analyzer
 from rankwell.data.errors import InputError
 from rankwell.data.forward import ForwardIndex
+from rankwell.ranker.form_table import FormTable
 
 MAX_QUERY_WORDS = 512
 
@@ -25,7 +26,8 @@ class QueryTerms:
         idf_T: float64; log(1 + (N - df + .5) / (df + .5)), never negative, as Lucene has it.
         known_T: bool; whether the collection has the term.
         surfaces_S: int32; the surface forms of the terms.
-        slot_V: int16; the place among the query's terms of each surface form, -1 for all others.
+        slots_S: int16; the place of each one's term among the query's.
+        table: the same, to be looked up.
     """
 
     ids_T: NDArray[np.int64]
@@ -33,7 +35,8 @@ class QueryTerms:
     idf_T: NDArray[np.float64]
     known_T: NDArray[np.bool_]
     surfaces_S: NDArray[np.int32]
-    slot_V: NDArray[np.int16]
+    slots_S: NDArray[np.int16]
+    table: FormTable
 
 
 def analysed_query(query: str, analyzer: Analyzer) -> tuple[AnalysedQuery, tuple[str, ...]]:
@@ -67,10 +70,11 @@ def weighted_terms(
     df_T = forward.statistics.document_frequencies(ids_T).astype(np.float64)
     num_docs = forward.statistics.num_docs
     idf_T = np.log1p((num_docs - df_T + 0.5) / (df_T + 0.5))
-    slot_V = np.full(forward.vocabulary.num_surfaces, -1, np.int16)
-    surfaces = [np.zeros(0, np.int32)]
-    for place, term_id in enumerate(ids_T):
-        if term_id >= 0:
-            surfaces.append(forward.vocabulary.forms_of(int(term_id)))
-            slot_V[surfaces[-1]] = place
-    return QueryTerms(ids_T, counts_T, idf_T, df_T > 0, np.concatenate(surfaces), slot_V)
+    forms = [
+        forward.vocabulary.forms_of(int(term_id)) if term_id >= 0 else np.zeros(0, np.int32)
+        for term_id in ids_T
+    ]
+    surfaces_S = np.concatenate([np.zeros(0, np.int32), *forms])
+    slots_S = np.repeat(np.arange(len(forms), dtype=np.int16), [len(of_term) for of_term in forms])
+    table = FormTable.of(surfaces_S, slots_S)
+    return QueryTerms(ids_T, counts_T, idf_T, df_T > 0, surfaces_S, slots_S, table)

@@ -28,7 +28,7 @@ class Away(Stage):
 @pytest.fixture
 def ranking():
     nothing = np.zeros(0)
-    terms = QueryTerms(nothing, nothing, nothing, nothing, nothing, nothing)
+    terms = QueryTerms(*[nothing] * 7)
     return Ranking.start(Request(AnalysedQuery("", (), (), (), (), ()), terms, nothing))
 
 

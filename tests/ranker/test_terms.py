@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rankwell.ranker.form_table import slot_of
 from rankwell.ranker.terms import resolve, weighted_terms
 
 DOCUMENTS = (("wing", "lift of wings"), ("", "the drag"), ("", "drag drag lift"))
@@ -21,9 +22,13 @@ def test_terms_have_the_exact_counts_and_inverse_document_frequencies(analyzer, 
 def test_all_surface_forms_of_a_term_share_its_slot_and_others_have_none(analyzer, forward_of):
     forward = forward_of(*DOCUMENTS)
     terms = resolve(analyzer.query("drag wing"), forward)
-    slots = dict(zip(forward.vocabulary.surfaces, terms.slot_V.tolist(), strict=True))
     surfaces = np.array(forward.vocabulary.surfaces)[terms.surfaces_S]
     assert surfaces.tolist() == ["drag", "wing", "wings"]
+    assert terms.slots_S.tolist() == [0, 1, 1]
+    slots = {
+        surface: slot_of(number, terms.table.forms_H, terms.table.slots_H)
+        for number, surface in enumerate(forward.vocabulary.surfaces)
+    }
     assert slots == {"drag": 0, "wing": 1, "wings": 1, "lift": -1, "of": -1, "the": -1}
 
 
@@ -40,14 +45,14 @@ def test_a_word_known_only_to_given_texts_has_a_number_but_no_document(analyzer,
     terms = resolve(analyzer.query("zeppelin"), forward)
     assert terms.ids_T.tolist() == [base.vocabulary.num_terms]
     assert not terms.known_T[0]
-    assert (terms.slot_V == 0).sum() == 2
+    assert terms.slots_S.tolist() == [0, 0]
     assert (terms.idf_T == resolve(analyzer.query("zeppelin"), base).idf_T).all()
 
 
 def test_a_query_of_stop_words_has_no_terms(analyzer, forward_of):
     terms = resolve(analyzer.query("of the"), forward_of(*DOCUMENTS))
     assert len(terms.ids_T) == len(terms.idf_T) == 0
-    assert (terms.slot_V == -1).all()
+    assert len(terms.surfaces_S) == len(terms.slots_S) == 0
 
 
 def test_weighted_terms_keep_their_weights(analyzer, forward_of):
