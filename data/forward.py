@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from rankwell.data.analysis import Analyzer, words
 from rankwell.data.arrays import open_array
 from rankwell.data.errors import DamagedVersion
+from rankwell.data.word_numbers import WordNumbers
 
 FORMAT_VERSION = 2
 FIELDS = ("title", "text")
@@ -78,37 +80,52 @@ class Vocabulary:
 
     @cached_property
     def surfaces(self) -> list[str]:
-        """The surface forms by number."""
+        """The surface forms by number: for jobs, since making and keeping them all is costly."""
         found: list[str] = self._surfaces.to_pylist()
         return found
 
     @cached_property
     def terms(self) -> list[str]:
-        """The terms by number."""
+        """The terms by number: for jobs, as the surface forms."""
         found: list[str] = self._terms.to_pylist()
         return found
 
     @cached_property
-    def surface_ids(self) -> dict[str, int]:
-        """The number of each surface form."""
-        return {surface: number for number, surface in enumerate(self.surfaces)}
+    def _surface_numbers(self) -> WordNumbers:
+        return WordNumbers(self._surfaces)
 
     @cached_property
-    def term_ids(self) -> dict[str, int]:
-        """The number of each term."""
-        return {term: number for number, term in enumerate(self.terms)}
+    def _term_numbers(self) -> WordNumbers:
+        return WordNumbers(self._terms)
 
-    def term_id(self, term: str) -> int:
-        """Returns the number of a term, -1 where no document has it."""
-        return self.term_ids.get(term, -1)
+    def warm(self) -> None:
+        """Makes the tables in which words are looked up."""
+        _ = self._surface_numbers, self._term_numbers
+
+    def surface_ids(self, surfaces: Sequence[str]) -> NDArray[np.int32]:
+        """Returns the number of each surface form, -1 where no document has it: int32 [Q]."""
+        return self._surface_numbers.of(surfaces)
+
+    def term_ids(self, terms: Sequence[str]) -> NDArray[np.int32]:
+        """Returns the number of each term, -1 where no document has it: int32 [Q]."""
+        return self._term_numbers.of(terms)
 
     def surface_id(self, surface: str) -> int:
         """Returns the number of a surface form, -1 where no document has it."""
-        return self.surface_ids.get(surface, -1)
+        return int(self.surface_ids([surface])[0])
+
+    def term_id(self, term: str) -> int:
+        """Returns the number of a term, -1 where no document has it."""
+        return int(self.term_ids([term])[0])
 
     def surface(self, number: int) -> str:
         """Returns a surface form."""
-        return self.surfaces[number]
+        return str(self._surfaces[number])
+
+    def surfaces_of(self, numbers: NDArray[np.integer[Any]]) -> list[str]:
+        """Returns some surface forms, without making a list of all."""
+        found: list[str] = self._surfaces.take(pa.array(numbers)).to_pylist()
+        return found
 
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term."""
@@ -125,10 +142,11 @@ class ExtendedVocabulary(Vocabulary):
         self.extra_surfaces = list(unknown)
         self._extra_terms: dict[str, int] = {}
         self._extra_forms: dict[int, list[int]] = {}
-        for number, term in enumerate(analyzer.terms(unknown), start=base.num_surfaces):
+        terms = analyzer.terms(unknown)
+        known = base.term_ids([term or "" for term in terms]).tolist()
+        for number, (term, term_id) in enumerate(zip(terms, known, strict=True), base.num_surfaces):
             if term is None:
                 continue
-            term_id = base.term_id(term)
             if term_id < 0:
                 term_id = self._extra_terms.setdefault(
                     term, base.num_terms + len(self._extra_terms)
@@ -159,22 +177,35 @@ class ExtendedVocabulary(Vocabulary):
         """The collection's terms and the unknown ones."""
         return self._base.num_terms + len(self._extra_terms)
 
-    def term_id(self, term: str) -> int:
-        """Returns the number of a term, -1 where neither the collection nor these texts have it."""
-        known = self._base.term_id(term)
-        return known if known >= 0 else self._extra_terms.get(term, -1)
+    def surface_ids(self, surfaces: Sequence[str]) -> NDArray[np.int32]:
+        """Returns the number of each surface form, -1 where neither has it: int32 [Q]."""
+        numbers_Q = self._base.surface_ids(surfaces)
+        for place in np.flatnonzero(numbers_Q < 0).tolist():
+            if surfaces[place] in self.extra_surfaces:
+                extra = self.extra_surfaces.index(surfaces[place])
+                numbers_Q[place] = self._base.num_surfaces + extra
+        return numbers_Q
 
-    def surface_id(self, surface: str) -> int:
-        """Returns the number of a surface form, -1 where neither has it."""
-        known = self._base.surface_id(surface)
-        if known < 0 and surface in self.extra_surfaces:
-            return self._base.num_surfaces + self.extra_surfaces.index(surface)
-        return known
+    def term_ids(self, terms: Sequence[str]) -> NDArray[np.int32]:
+        """Returns the number of each term, -1 where neither has it: int32 [Q]."""
+        numbers_Q = self._base.term_ids(terms)
+        for place in np.flatnonzero(numbers_Q < 0).tolist():
+            numbers_Q[place] = self._extra_terms.get(terms[place], -1)
+        return numbers_Q
 
     def surface(self, number: int) -> str:
-        """Returns a surface form, without making a list of all of them."""
+        """Returns a surface form."""
         extra = number - self._base.num_surfaces
         return self._base.surface(number) if extra < 0 else self.extra_surfaces[extra]
+
+    def surfaces_of(self, numbers: NDArray[np.integer[Any]]) -> list[str]:
+        """Returns some surface forms, without making a list of all."""
+        num_known = self._base.num_surfaces
+        known = iter(self._base.surfaces_of(numbers[numbers < num_known]))
+        return [
+            next(known) if number < num_known else self.extra_surfaces[number - num_known]
+            for number in numbers.tolist()
+        ]
 
     def forms_of(self, term_id: int) -> NDArray[np.int32]:
         """Returns the surface forms of a term, in the collection and in these texts."""
@@ -291,13 +322,12 @@ class ForwardIndex:
         text does inside the collection.
         """
         parts = [words(part) for pair in zip(titles, texts, strict=True) for part in pair]
-        ids = self.vocabulary.surface_ids
-        unknown = list(dict.fromkeys(w for part in parts for w in part if w not in ids))
+        distinct = list(dict.fromkeys(word for part in parts for word in part))
+        number_of = dict(zip(distinct, self.vocabulary.surface_ids(distinct).tolist(), strict=True))
+        unknown = [word for word, number in number_of.items() if number < 0]
         vocabulary = ExtendedVocabulary(self.vocabulary, analyzer, unknown)
-        extra = {word: len(ids) + number for number, word in enumerate(unknown)}
-        tokens_T = np.array(
-            [ids[w] if w in ids else extra[w] for part in parts for w in part], np.int32
-        )
+        number_of.update(zip(unknown, count(self.vocabulary.num_surfaces)))
+        tokens_T = np.array([number_of[word] for part in parts for word in part], np.int32)
         offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
         lengths_NF = np.zeros((len(texts), NUM_FIELDS), np.int32)
         count_lengths(tokens_T, offsets, vocabulary.term_V, lengths_NF)

@@ -7,6 +7,7 @@ documents.
 Shapes: N rows, F fields (title, text), T tokens, V surface forms, S terms, R dead rows.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,22 +95,19 @@ def _joined(
     base: ForwardIndex, fresh: ForwardIndex
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], list[str], list[str]]:
     """Returns the number of each fresh surface and term, and all surfaces and terms by number."""
-    known = base.vocabulary.surface_ids
-    surfaces = list(base.vocabulary.surfaces)
-    surface_V = np.empty(fresh.vocabulary.num_surfaces, np.int32)
-    for place, surface in enumerate(fresh.vocabulary.surfaces):
-        number = known.get(surface, len(surfaces))
-        if number == len(surfaces):
-            surfaces.append(surface)
-        surface_V[place] = number
-    terms = list(base.vocabulary.terms)
-    term_S = np.empty(fresh.vocabulary.num_terms, np.int32)
-    for place, term in enumerate(fresh.vocabulary.terms):
-        number = base.vocabulary.term_ids.get(term, len(terms))
-        if number == len(terms):
-            terms.append(term)
-        term_S[place] = number
+    old, new = base.vocabulary, fresh.vocabulary
+    surface_V, surfaces = _numbered(old.surface_ids(new.surfaces), new.surfaces, old.surfaces)
+    term_S, terms = _numbered(old.term_ids(new.terms), new.terms, old.terms)
     return surface_V, term_S, surfaces, terms
+
+
+def _numbered(
+    numbers_Q: NDArray[np.int32], words: Sequence[str], known: Sequence[str]
+) -> tuple[NDArray[np.int32], list[str]]:
+    """Returns the numbers of words, new ones behind those that are known, and all words by them."""
+    is_new_Q = numbers_Q < 0
+    numbers_Q[is_new_Q] = len(known) + np.arange(is_new_Q.sum(), dtype=np.int32)
+    return numbers_Q, [*known, *(words[place] for place in np.flatnonzero(is_new_Q).tolist())]
 
 
 def _gathered(

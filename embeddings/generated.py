@@ -64,5 +64,4 @@ def _keywords(row: int, forward: ForwardIndex, rng: np.random.Generator) -> Sequ
     frequencies = forward.statistics.document_frequencies(terms_T[places].astype(np.int64))
     number = int(rng.integers(_KEYWORDS.start, _KEYWORDS.stop))
     chosen: NDArray[np.int64] = np.sort(places[np.argsort(frequencies, kind="stable")[:number]])
-    surfaces = forward.vocabulary.surfaces
-    return [surfaces[int(window_T[place])] for place in chosen]
+    return forward.vocabulary.surfaces_of(window_T[chosen])

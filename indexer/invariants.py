@@ -119,7 +119,7 @@ def _check_lexical_rows(
             if not len(terms_T) or frequencies.min() > _MOST_HITS:
                 continue
             rarest = int(np.argmin(frequencies))
-            query = analyzer.query(vocabulary.surfaces[int(tokens[rarest])])
+            query = analyzer.query(vocabulary.surface(int(tokens[rarest])))
             found = lexical.search([query], int(frequencies[rarest]))
             if row not in found.rows_QK:
                 raise DamagedVersion(

@@ -46,7 +46,7 @@ class Collection(VersionReader, Searchable):
         """Runs a search for the most frequent term, so that the first one asked for is not slow."""
         vocabulary = self.pool.forward.vocabulary
         if vocabulary.num_terms:
-            word = vocabulary.surfaces[int(vocabulary.forms_of(0)[0])]
+            word = vocabulary.surface(int(vocabulary.forms_of(0)[0]))
             # matches, near-duplicates and phrases are looked for in compiled loops, facets counted
             # by a library that takes its time at first
             facets = () if self.config.attached else self.facet_fields[:1]

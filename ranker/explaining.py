@@ -108,10 +108,11 @@ class WordAblation:
             word: whole - self._score(_without(pool, int(own), word), terms, ranked)
             for word in {word for of_term in similar.values() for word in of_term}
         }
-        surfaces = pool.forward.vocabulary.surfaces
         return {
             form: {
-                surfaces[word]: WordMatch(round(by, 3), kernel_of(by), parts[word])
+                pool.forward.vocabulary.surface(word): WordMatch(
+                    round(by, 3), kernel_of(by), parts[word]
+                )
                 for word, by in of_term.items()
             }
             for form, of_term in similar.items()

@@ -53,7 +53,7 @@ class Occurrences:
         Args:
             surfaces: the words, stop words too.
         """
-        ids = [self._forward.vocabulary.surface_id(surface) for surface in surfaces]
+        ids = self._forward.vocabulary.surface_ids(surfaces).tolist()
         if min(ids) < 0:
             return np.zeros(self._forward.num_rows, bool)
         found_N = np.ones(self._forward.num_rows, bool)

@@ -120,9 +120,10 @@ class VersionReader:
         )
         self._with_journal = with_journal
         self.refresh()
-        # the tables of words and terms are dictionaries made on first use: made here, once
+        # the tables of words and terms are made on first use: made here, once
+        forward.vocabulary.warm()
         trained = self.pool.words
-        _ = forward.vocabulary.term_ids, trained.similarities, trained.ids, trained.phrases
+        _ = trained.similarities, trained.ids, trained.phrases
 
     def __enter__(self) -> Self:
         """Returns the collection."""

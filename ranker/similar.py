@@ -27,7 +27,7 @@ def characteristic_words(
     if not counts:
         return []
     form_of = dict(reversed(list(zip(terms, surfaces, strict=True))))  # the first form wins
-    ids_T = np.array([forward.vocabulary.term_id(term) for term in counts], np.int64)
+    ids_T = forward.vocabulary.term_ids(list(counts)).astype(np.int64)
     df_T = forward.statistics.document_frequencies(ids_T)
     idf_T = np.log1p((forward.statistics.num_docs - df_T + 0.5) / (df_T + 0.5))
     weight_T = (1 + np.log(np.array(list(counts.values())))) * idf_T

@@ -37,16 +37,9 @@ class Marks:
     @classmethod
     def of(cls, terms: QueryTerms, vocabulary: Vocabulary) -> "Marks":
         """Returns what a query marks in texts whose words a vocabulary has."""
-        forms = [
-            (vocabulary.surface(int(form)), place)
-            for place, term_id in enumerate(terms.ids_T.tolist())
-            if term_id >= 0
-            for form in vocabulary.forms_of(term_id)
-        ]
-        hashes_S = word_hashes([form for form, _ in forms])
+        hashes_S = word_hashes(vocabulary.surfaces_of(terms.surfaces_S))
         order = np.argsort(hashes_S)
-        terms_S = np.array([place for _, place in forms], np.int64)
-        return cls(hashes_S[order], terms_S[order])
+        return cls(hashes_S[order], terms.slots_S[order].astype(np.int64))
 
     def found_in(self, places: WordPlaces) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns which words of a text are marked, and the term of each: int64 [H]."""

@@ -75,6 +75,6 @@ class Speller:
         """
         counts_V = self._vocabulary.counts_V
         best = (-counts_V).argsort(kind="stable")[:KNOWN_WORDS]
-        surfaces = self._vocabulary.surfaces
-        known = [surfaces[i] for i in best if counts_V[i] > 0 and surfaces[i].isalpha()]
+        surfaces = self._vocabulary.surfaces_of(best[counts_V[best] > 0])
+        known = [surface for surface in surfaces if surface.isalpha()]
         return lru_cache(_REMEMBERED)(Spellings(known).nearest)

@@ -58,7 +58,7 @@ def analysed_query(query: str, analyzer: Analyzer) -> tuple[AnalysedQuery, tuple
 
 def resolve(query: AnalysedQuery, forward: ForwardIndex) -> QueryTerms:
     """Looks up a query's terms in a forward index."""
-    ids_T = np.array([forward.vocabulary.term_id(term) for term in query.terms], np.int64)
+    ids_T = forward.vocabulary.term_ids(query.terms).astype(np.int64)
     counts_T = np.array(query.counts, np.float64)
     return weighted_terms(ids_T, counts_T, forward)
 

@@ -66,6 +66,10 @@ def serve_process(
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     torch.set_num_threads(1)  # more processes, not more threads: see `rankwell.indexer.dense`
+    # the libraries' objects stay for good: looking through them stops all searches for a fifth of
+    # a second and finds nothing
+    gc.collect()
+    gc.freeze()
     with ExitStack() as stack:
         stack.enter_context(logged())
         service = Service.of(folder, config, address, rate, has_keys=has_keys)
@@ -76,12 +80,11 @@ def serve_process(
             name = now.version.name
             service.metrics.serving(name, len(now), recall_of(folder, name))
 
-        live = stack.enter_context(Live(collection, told, closed=_settle))
+        live = stack.enter_context(Live(collection, told, closed=_give_back))
         collection.warm()
         collection.watch()
         name = collection.version.name
         del collection  # it is live's to let go of
-        _settle()
         stack.enter_context(repeated(Follower(folder, live).look, LOOK_SECONDS))
         recall = RecallTeller(live, service.metrics, folder if is_first else None)
         stack.enter_context(repeated(recall.tell, RECALL_SECONDS))
@@ -114,17 +117,13 @@ def serve_process(
         server.run(sockets=[listener])
 
 
-def _settle() -> None:
-    """Takes all that is there now, a version's tables above all, out of the collector's sight.
+def _give_back() -> None:
+    """Gives back the memory of a version that nobody uses any more.
 
-    Otherwise it looks through them now and then, which stops all searches for a tenth of a second
-    and finds nothing. What earlier versions may have left in circles is looked for here, and the
-    memory that they leave in small pieces is given back: the C library keeps it for threads that
-    may never ask again.
+    What it left in circles is looked for, and what it left in small pieces goes to the system: the
+    C library keeps it for threads that may never ask again.
     """
-    gc.unfreeze()
     gc.collect()
-    gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU library's alone
     if trim is not None:
         trim(0)

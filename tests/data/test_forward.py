@@ -200,9 +200,9 @@ def test_texts_from_elsewhere_share_numbers_and_statistics_and_add_their_own_wor
 def test_the_extended_vocabulary_lists_all_its_words_and_terms(three: ForwardIndex) -> None:
     vocabulary = three.with_texts(ENGLISH, [""], ["gliders flow"]).vocabulary
     assert vocabulary.surfaces == [*SURFACES, "gliders"]
-    assert vocabulary.surface_ids["gliders"] == 9
+    assert vocabulary.surface_id("gliders") == 9
     assert vocabulary.terms == ["flow", "lift", "wing", "glider"]
-    assert vocabulary.term_ids["glider"] == 3
+    assert vocabulary.term_id("glider") == 3
 
 
 def test_the_same_content_gives_the_same_bytes_however_it_is_cut_into_parts(

@@ -73,7 +73,7 @@ def test_long_documents_are_cut_around_the_passage(
 def test_words_without_a_vector_are_left_out(forward_of: Forward) -> None:
     forward = forward_of(TITLED)
     word_of_V = np.full(forward.vocabulary.num_surfaces, -1, np.int32)
-    word_of_V[forward.vocabulary.surface_ids["words"]] = 7
+    word_of_V[forward.vocabulary.surface_id("words")] = 7
     query, document = Pairs(forward, word_of_V, np.full((1, 1), -1)).pair(
         0, np.random.default_rng(3)
     )

@@ -22,8 +22,7 @@ def collection(pool_of):
 
 def test_surfaces_know_their_trained_words(collection):
     pool, _ = collection
-    ids = pool.forward.vocabulary.surface_ids
-    asked = np.array([ids["drag"], ids["lift"], ids["wing"]], np.int32)
+    asked = pool.forward.vocabulary.surface_ids(["drag", "lift", "wing"])
     assert pool.words_of(asked).tolist() == [1, -1, 0]
 
 
