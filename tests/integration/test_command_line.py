@@ -485,8 +485,14 @@ def test_ctrl_c_during_index_leaves_the_live_version_as_it_was(built: Path) -> N
 
 
 def test_ctrl_c_while_libraries_load_leaves_no_traceback(built: Path) -> None:
+    def heeds_ctrl_c() -> None:  # which a shell has its jobs in the background ignore
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        [RANKWELL, "search", built, "owl"], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [RANKWELL, "search", built, "owl"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=heeds_ctrl_c,
     ) as search:
         maps = Path(f"/proc/{search.pid}/maps")
         while "/torch/" not in maps.read_text():  # more than a second of loading is left
