@@ -35,7 +35,8 @@ def demo(
     with shown_progress() as progress:
         index_collection(folder, progress=progress)
         trained = train_ranker(folder, progress)
-    command = "rankwell" if shutil.which("rankwell") else sys.argv[0]
+    started_as = sys.argv[0] if not sys.argv[0].endswith("__main__.py") else "python -m rankwell"
+    command = "rankwell" if shutil.which("rankwell") else started_as
     out.print(f"\n[bold]{QUERY}[/]")
     with open_collection(folder) as collection:
         for hit in collection.search(QUERY, 3).hits:
